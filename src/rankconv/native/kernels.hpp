@@ -1,0 +1,20 @@
+// Everything the rest of the library may call: one table of kernels, chosen at run time.
+#pragma once
+
+#include "small_types.hpp"
+
+namespace rankconv {
+
+struct Kernels {
+    const char* isa;  // "v4", "v3", "v2", "neon" or "baseline"
+    SmallKernels<float> small_float;
+    SmallKernels<double> small_double;
+
+    const SmallKernels<float>& small(float) const { return small_float; }
+    const SmallKernels<double>& small(double) const { return small_double; }
+};
+
+// The best table this processor can run; RANKCONV_ISA in the environment asks for a lesser one.
+const Kernels& kernels();
+
+}  // namespace rankconv

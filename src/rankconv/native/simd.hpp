@@ -1,0 +1,57 @@
+// Vectors of the width this translation unit is compiled for; no Python, no intrinsics.
+//
+// The same sources are compiled once an instruction set. Each copy lives in its own inline
+// namespace (RANKCONV_ISA), so that the linker can never mix two of them up.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#ifndef RANKCONV_VECTOR_BYTES
+#define RANKCONV_VECTOR_BYTES 16
+#endif
+#ifndef RANKCONV_ISA
+#define RANKCONV_ISA baseline
+#endif
+
+#define RANKCONV_INLINE inline __attribute__((always_inline))
+#define RANKCONV_UNROLL _Pragma("GCC unroll 64")
+
+namespace rankconv::RANKCONV_ISA {
+
+using Index = std::ptrdiff_t;
+
+template <typename T>
+struct Simd {
+    static constexpr Index lanes = RANKCONV_VECTOR_BYTES / static_cast<Index>(sizeof(T));
+    typedef T type __attribute__((vector_size(RANKCONV_VECTOR_BYTES)));
+    typedef T half __attribute__((vector_size(RANKCONV_VECTOR_BYTES / 2)));
+};
+
+template <typename T>
+using Vec = typename Simd<T>::type;
+template <typename T>
+using Half = typename Simd<T>::half;
+
+template <typename T>
+RANKCONV_INLINE Vec<T> load(const T* from) {
+    Vec<T> value;
+    __builtin_memcpy(&value, from, sizeof value);
+    return value;
+}
+
+template <typename T, typename V>
+RANKCONV_INLINE void store(T* to, V value) {
+    __builtin_memcpy(to, &value, sizeof value);
+}
+
+template <typename T>
+RANKCONV_INLINE Vec<T> splat(T value) {
+    return value - Vec<T>{};  // minus zero keeps every value, signed zeros too
+}
+
+constexpr Index smaller(Index a, Index b) { return a < b ? a : b; }
+constexpr Index larger(Index a, Index b) { return a > b ? a : b; }
+constexpr Index round_up(Index n, Index multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+}  // namespace rankconv::RANKCONV_ISA
