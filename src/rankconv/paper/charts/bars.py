@@ -1,0 +1,126 @@
+"""Averages over the epochs as bars."""
+
+from __future__ import annotations
+
+from rankconv.paper import reference
+from rankconv.paper.charts import Bar, BarChart
+from rankconv.paper.palette import slots
+from rankconv.paper.runlog import Log
+from rankconv.paper.summary import Summary, summarise, times_as_fast
+from rankconv.paper.wording import images_text, percent_text, seconds_text, times_text
+
+
+def average_time(log: Log) -> BarChart | None:
+    """The paper's bar chart of the average test time; the loop runs off the axis."""
+    rows = [s for s in summarise(log) if s.method.group == "paper"]
+    if not rows:
+        return None
+    others = [s.seconds_high for s in rows if s.method.key != reference.LOOP]
+    limit = 1.25 * max(others) if others else None
+    return BarChart(
+        key="average-test-time",
+        title="Average test time",
+        caption=(
+            f"Mean over the epochs for {images_text(log.data['test'])}; the whiskers span the "
+            "middle half of the epochs. A bar that reaches the right edge runs off the axis."
+        ),
+        x_label=f"Seconds for {images_text(log.data['test'])}",
+        bars=tuple(_time_bar(log, s, limit) for s in rows),
+        unit="s",
+        limit=limit,
+    )
+
+
+def extra_average_time(log: Log) -> BarChart | None:
+    """Average test time of the methods beyond the paper, with PyTorch for comparison."""
+    rows = [s for s in summarise(log) if s.method.group == "extra"]
+    if not rows:
+        return None
+    base = [s for s in summarise(log) if s.method.key in (reference.PYTORCH, "rank 5")]
+    return BarChart(
+        key="extra-average-time",
+        title="Average test time beyond the paper",
+        caption=(
+            f"Mean over the epochs for {images_text(log.data['test'])}, "
+            "beside two of the paper's methods."
+        ),
+        x_label=f"Seconds for {images_text(log.data['test'])} (logarithmic)",
+        bars=tuple(_time_bar(log, s, None) for s in (*base, *rows)),
+        unit="s",
+        log=True,
+    )
+
+
+def setup_time(log: Log) -> BarChart | None:
+    """The part of the test time that is spent before the first image."""
+    rows = [s for s in summarise(log) if s.setup_seconds > 0]
+    if not rows:
+        return None
+    return BarChart(
+        key="set-up-time",
+        title="Set-up, shown apart",
+        caption=(
+            "The decomposition, building matrices, loading a session: the mean in each epoch, "
+            "contained in the test times above. The text gives its share of them."
+        ),
+        x_label="Seconds (logarithmic)",
+        bars=tuple(
+            Bar(
+                s.method.label,
+                s.setup_seconds,
+                slots(log)[s.method.key],
+                f"{seconds_text(s.setup_seconds)} ({_share(s.setup_seconds, s.seconds)})",
+            )
+            for s in rows
+        ),
+        unit="s",
+        log=True,
+    )
+
+
+def average_accuracy(log: Log) -> BarChart | None:
+    """The paper's bar chart of the average test accuracy."""
+    rows = [s for s in summarise(log) if s.method.group == "paper"]
+    if not rows:
+        return None
+    return BarChart(
+        key="average-test-accuracy",
+        title="Average test accuracy",
+        caption="Mean over the epochs in which each method ran. Diamonds: the paper's values.",
+        x_label="Test accuracy",
+        bars=tuple(
+            Bar(
+                s.method.label,
+                s.accuracy,
+                slots(log)[s.method.key],
+                percent_text(s.accuracy, digits=2) + _of_epochs(log, s),
+                paper=reference.ACCURACY.get(s.method.key),
+            )
+            for s in rows
+        ),
+        unit="%",
+    )
+
+
+def _time_bar(log: Log, row: Summary, limit: float | None) -> Bar:
+    text = seconds_text(row.seconds) + (" (scaled)" if row.scaled else "")
+    factor = times_as_fast(log, row.method.key)
+    if limit is not None and row.seconds > limit and factor:
+        text += f", {times_text(1 / factor)} PyTorch's time"
+    return Bar(
+        name=row.method.label,
+        value=row.seconds,
+        colour=slots(log)[row.method.key],
+        text=text,
+        low=row.seconds_low,
+        high=row.seconds_high,
+    )
+
+
+def _share(part: float, whole: float) -> str:
+    share = part / whole if whole else 0.0
+    return "under 0.1 %" if share < 0.001 else percent_text(share)
+
+
+def _of_epochs(log: Log, row: Summary) -> str:
+    return "" if row.epochs == len(log.epochs) else f" ({row.epochs} epochs)"

@@ -1,0 +1,146 @@
+"""Training, test time and test accuracy over the epochs: the paper's figures 5 to 9."""
+
+from __future__ import annotations
+
+from rankconv.paper import reference
+from rankconv.paper.charts import Line, LineChart
+from rankconv.paper.palette import slots
+from rankconv.paper.runlog import Log, Method
+from rankconv.paper.wording import images_text
+
+
+def train_accuracy(log: Log) -> LineChart:
+    """Figure 5: the training accuracy after each epoch."""
+    return LineChart(
+        key="figure-5-train-accuracy",
+        title="Training accuracy",
+        caption="The paper's figure 5. The dotted line is where the paper's training ends.",
+        x_label="Epoch",
+        y_label="Training accuracy",
+        lines=(_training_line(log, "Training accuracy", "train_accuracy"),),
+        unit="%",
+        levels=(("the paper's last epoch", reference.FINAL_TRAIN_ACCURACY),),
+    )
+
+
+def train_loss(log: Log) -> LineChart:
+    """Figure 6: the training loss after each epoch."""
+    return LineChart(
+        key="figure-6-train-loss",
+        title="Training loss",
+        caption="The paper's figure 6: the mean cross entropy over the training images.",
+        x_label="Epoch",
+        y_label="Cross entropy",
+        lines=(_training_line(log, "Training loss", "train_loss"),),
+    )
+
+
+def testing_time(log: Log) -> LineChart | None:
+    """Figure 7: seconds for the test images after each epoch, for all of the seven but the loop."""
+    methods = [m for m in _group(log, "paper") if m.key != reference.LOOP]
+    return _time_lines(
+        log,
+        methods,
+        key="figure-7-test-time",
+        title="Test time, all but the loop",
+        caption=(
+            "The paper's figure 7: one pass over the test images, one by one, after each epoch. "
+            "Set-up is included."
+        ),
+    )
+
+
+def loop_time(log: Log) -> LineChart | None:
+    """Figure 8: seconds of the Python loop."""
+    return _time_lines(
+        log,
+        [m for m in _group(log, "paper") if m.key == reference.LOOP],
+        key="figure-8-loop-time",
+        title="Test time of the loop",
+        caption="The paper's figure 8: the convolution as two nested Python loops.",
+    )
+
+
+def extra_time(log: Log) -> LineChart | None:
+    """Seconds of the methods that the paper does not have."""
+    return _time_lines(
+        log,
+        _group(log, "extra"),
+        key="extra-test-time",
+        title="Test time beyond the paper",
+        caption=(
+            "The methods that the paper does not have. Dotted: all images in one batch, "
+            "which is another protocol than one by one."
+        ),
+        log_axis=True,
+    )
+
+
+def testing_accuracy(log: Log) -> LineChart | None:
+    """Figure 9: test accuracy after each epoch."""
+    methods = _group(log, "paper")
+    if not methods:
+        return None
+    lines = [_line(log, method, accuracy=True) for method in methods]
+    return LineChart(
+        key="figure-9-test-accuracy",
+        title="Test accuracy",
+        caption=(
+            "The paper's figure 9. Rank 5 is exact for a 5×5 filter, so its dashed curve must lie "
+            "on PyTorch's. The dotted line is chance."
+        ),
+        x_label="Epoch",
+        y_label="Test accuracy",
+        lines=tuple(lines),
+        unit="%",
+        levels=(("chance", 1 / len(log.classes)),),
+    )
+
+
+def _training_line(log: Log, name: str, field: str) -> Line:
+    epochs = tuple(epoch.epoch for epoch in log.epochs)
+    values = tuple(getattr(epoch, field) for epoch in log.epochs)
+    return Line(name, epochs, values, "train", markers=len(epochs) < 3)
+
+
+def _group(log: Log, group: str) -> list[Method]:
+    return [m for m in log.methods if m.group == group and log.of(m.key)]
+
+
+def _time_lines(
+    log: Log, methods: list[Method], *, key: str, title: str, caption: str, log_axis: bool = False
+) -> LineChart | None:
+    if not methods:
+        return None
+    scaled = any(trial.scaled for method in methods for trial in log.of(method.key))
+    if scaled:
+        caption += " Hollow points are scaled up from a part of the images, not measured."
+    return LineChart(
+        key=key,
+        title=title,
+        caption=caption,
+        x_label="Epoch",
+        y_label=f"Seconds for {images_text(log.data['test'])}" + (" (scaled)" if scaled else ""),
+        lines=tuple(_line(log, method) for method in methods),
+        unit="s",
+        marks=tuple(("resumed", resume.epoch + 0.5) for resume in log.resumes),
+        log=log_axis,
+    )
+
+
+def _line(log: Log, method: Method, *, accuracy: bool = False) -> Line:
+    trials = log.of(method.key)
+    scaled = any(trial.scaled for trial in trials) and not accuracy
+    sparse = len(trials) < 3 or len(trials) < len(log.epochs) / 2
+    under = accuracy and method.key == reference.PYTORCH
+    dash = "dash" if method.key == "rank 5" and accuracy else "dot" if method.batch else "solid"
+    return Line(
+        name=method.label + (" (scaled)" if scaled else ""),
+        x=tuple(trial.epoch for trial in trials),
+        y=tuple(trial.accuracy if accuracy else trial.shown_seconds for trial in trials),
+        colour=slots(log)[method.key],
+        dash=dash,
+        width=3.4 if under else 1.8,
+        markers=sparse or scaled,
+        hollow=tuple(trial.scaled for trial in trials) if scaled else (),
+    )

@@ -1,0 +1,93 @@
+"""Methods as points: time against accuracy, and our speed beside the paper's."""
+
+from __future__ import annotations
+
+from rankconv.paper import reference
+from rankconv.paper.charts import Pair, PairChart, PlaneChart, Point
+from rankconv.paper.palette import slots
+from rankconv.paper.runlog import Log
+from rankconv.paper.summary import pareto_front, summarise, times_as_fast
+from rankconv.paper.wording import images_text
+
+_CODES = {reference.PYTORCH: "PyTorch", reference.LOOP: "loop"}
+
+
+def plane(log: Log) -> PlaneChart:
+    """Time against accuracy, with the methods that nothing else beats in both."""
+    rows = summarise(log)
+    codes = _codes(log)
+    points = tuple(
+        Point(
+            name=row.method.label + (" (scaled)" if row.scaled else ""),
+            code=codes[row.method.key],
+            seconds=row.seconds,
+            accuracy=row.accuracy,
+            low=row.seconds_low,
+            high=row.seconds_high,
+            colour=slots(log)[row.method.key],
+            kind="batch" if row.method.batch else row.method.group,
+        )
+        for row in rows
+    )
+    return PlaneChart(
+        key="time-accuracy-plane",
+        title="Time against accuracy",
+        caption=(
+            "Up and to the left is better. A front joins the methods that no other beats in both; "
+            "batch methods stay out of it, since they do not take the images one by one."
+        ),
+        x_label=f"Seconds for {images_text(log.data['test'])} (logarithmic)",
+        y_label="Average test accuracy",
+        points=points,
+        fronts=(
+            ("Front of the paper's seven", _front(points, ("paper",))),
+            ("Front of all, one by one", _front(points, ("paper", "extra"))),
+        )
+        if any(point.kind == "extra" for point in points)
+        else (("Pareto front", _front(points, ("paper",))),),
+    )
+
+
+def beside_paper(log: Log) -> PairChart | None:
+    """How many times as fast as PyTorch, in the paper and here."""
+    pairs = []
+    for key in (*reference.RANKS, reference.LOOP):
+        ours = times_as_fast(log, key) if log.has(key) else None
+        if ours is None:
+            continue
+        loop = 1 / reference.LOOP_FACTOR
+        paper = (
+            reference.SECONDS[reference.PYTORCH] / reference.SECONDS[key]
+            if key in reference.SECONDS
+            else loop
+        )
+        pairs.append(Pair(log.method(key).label, paper, ours, key))
+    if not pairs:
+        return None
+    return PairChart(
+        key="beside-the-paper",
+        title="Speed beside the paper's",
+        caption=(
+            "How many times as fast as PyTorch; 1 is PyTorch itself. Hollow: the paper (its loop "
+            "is at most 1/13 as fast as PyTorch, its nearest method). Filled: here."
+        ),
+        x_label="Times as fast as PyTorch (logarithmic)",
+        pairs=tuple(pairs),
+    )
+
+
+def _front(points: tuple[Point, ...], kinds: tuple[str, ...]) -> tuple[int, ...]:
+    chosen = [i for i, point in enumerate(points) if point.kind in kinds]
+    front = pareto_front([points[i].seconds for i in chosen], [points[i].accuracy for i in chosen])
+    return tuple(chosen[i] for i in front)
+
+
+def _codes(log: Log) -> dict[str, str]:
+    codes: dict[str, str] = {}
+    letters = iter("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    for method in log.methods:
+        if method.key in reference.SEVEN:
+            codes[method.key] = _CODES.get(method.key, method.key.removeprefix("rank "))
+        else:
+            codes[method.key] = next(letters, "*")
+    return codes

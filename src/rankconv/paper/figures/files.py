@@ -1,0 +1,39 @@
+"""Pictures into files."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+
+def save(figure: Figure, folder: Path, key: str) -> tuple[Path, Path]:
+    """Write `key`.png and `key`.svg into a folder, each beside its place and then renamed.
+
+    The same figure gives the same bytes each time (with the same version of matplotlib).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for kind in ("png", "svg"):
+        buffer = io.BytesIO()
+        # The salt makes the identifiers within an SVG repeatable.
+        with matplotlib.rc_context({"svg.hashsalt": key}):
+            metadata = {"Date": None} if kind == "svg" else {}
+            figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
+        path = folder / f"{key}.{kind}"
+        write_beside(path, buffer.getvalue())
+        paths.append(path)
+    return paths[0], paths[1]
+
+
+def write_beside(path: Path, content: bytes) -> None:
+    """Write a file beside its place and rename it, so that no reader meets half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,47 @@
+"""What all pictures share: size, axes, titles, units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from rankconv.paper.palette import light
+from rankconv.paper.wording import seconds_text
+
+WIDTH = 7.6  # inches
+DASHES: Mapping[str, Any] = {"solid": "-", "dash": (0, (4, 2.5)), "dot": (0, (1, 1.6))}
+
+
+def plain(text: str) -> str:
+    return text.replace("$", r"\$")  # matplotlib reads a pair of dollars as mathematics
+
+
+def title_of(figure: Figure, title: str, note: str = "") -> None:
+    text = plain(title) + (f"\n{plain(note)}" if note else "")
+    figure.suptitle(text, x=0.01, ha="left", fontsize=12, fontweight="bold")
+
+
+def style(axes: Axes, title: str, x_label: str, y_label: str = "", *, grid: str = "both") -> None:
+    axes.set_xlabel(plain(x_label), color=light("muted"))
+    axes.set_ylabel(plain(y_label), color=light("muted"))
+    if title:
+        axes.set_title(plain(title), loc="left", fontsize=12, fontweight="bold", pad=10)
+    axes.set_axisbelow(True)
+    chosen: Any = grid
+    axes.grid(True, axis=chosen, color=light("grid"), linewidth=0.8)
+    axes.tick_params(colors=light("muted"), length=0, labelsize=9)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(light("axis"))
+
+
+def units(axes: Axes, which: str, unit: str, *, log: bool = False) -> None:
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if unit == "%":
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol=" %"))
+    elif unit == "s" and log:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: seconds_text(value)))

@@ -1,0 +1,88 @@
+"""Averages as bars, drawn by Plotly."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from rankconv.paper.charts import BarChart
+from rankconv.paper.interactive.look import blank, safe, tick
+from rankconv.paper.palette import light
+from rankconv.paper.wording import percent_text, seconds_text
+
+
+def bars(chart: BarChart) -> go.Figure:
+    figure = blank(showlegend=False, bargap=0.3)
+    names = [safe(bar.name) for bar in chart.bars]
+    off = [chart.limit is not None and bar.value > chart.limit for bar in chart.bars]
+    spread = [bar.low is not None and bar.high is not None for bar in chart.bars]
+    figure.add_bar(
+        orientation="h",
+        x=[bar.value for bar in chart.bars],
+        y=names,
+        marker={"color": [light(bar.colour) for bar in chart.bars]},
+        hovertemplate="<b>%{y}</b><br>%{customdata}<extra></extra>",
+        customdata=[_bar_hover(chart, i) for i in range(len(names))],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [
+                max(0.0, (bar.high or 0.0) - bar.value) if has else 0.0
+                for bar, has in zip(chart.bars, spread, strict=True)
+            ],
+            "arrayminus": [
+                max(0.0, bar.value - (bar.low or 0.0)) if has else 0.0
+                for bar, has in zip(chart.bars, spread, strict=True)
+            ],
+            "color": light("text"),
+            "thickness": 1.3,
+            "width": 0,
+        }
+        if any(spread)
+        else None,
+    )
+    if any(bar.paper is not None for bar in chart.bars):
+        figure.add_scatter(
+            x=[bar.paper for bar in chart.bars],
+            y=names,
+            mode="markers",
+            marker={
+                "symbol": "diamond",
+                "size": 10,
+                "color": light("ground"),
+                "line": {"color": light("text"), "width": 1.6},
+            },
+            hovertemplate="the paper: %{x:.3%}<extra></extra>",
+        )
+    for bar, name, beyond in zip(chart.bars, names, off, strict=True):
+        end = max(bar.value, bar.high or 0.0, bar.paper or 0.0)
+        figure.add_annotation(
+            text=f"<b>{safe(bar.text)}</b>" if beyond else safe(bar.text),
+            x=0 if beyond else float(np.log10(end)) if chart.log else end,
+            y=name,
+            xanchor="left",
+            xshift=8,
+            showarrow=False,
+            font={"color": light("ground") if beyond else light("text"), "size": 12},
+        )
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
+    figure.update_yaxes(tickfont={"color": light("text")}, fixedrange=True)
+    figure.update_xaxes(title_text=safe(chart.x_label), **tick(chart.unit))
+    values = [bar.value for bar in chart.bars]
+    if chart.log:
+        low, high = float(np.log10(min(values))), float(np.log10(max(values)))
+        figure.update_xaxes(type="log", dtick=1, range=[low - 0.6, high + 0.45 * (high - low + 1)])
+    else:
+        top = max([*values, *(bar.paper or 0.0 for bar in chart.bars)])
+        figure.update_xaxes(range=[0, chart.limit if chart.limit is not None else 1.42 * top])
+    return figure
+
+
+def _bar_hover(chart: BarChart, i: int) -> str:
+    bar = chart.bars[i]
+    text = safe(bar.text)
+    if bar.low is not None and bar.high is not None:
+        text += f"<br>middle half: {seconds_text(bar.low)} to {seconds_text(bar.high)}"
+    if bar.paper is not None:
+        text += f"<br>the paper: {percent_text(bar.paper, digits=3)}"
+    return text

@@ -1,0 +1,47 @@
+"""What all interactive figures share."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import plotly.graph_objects as go
+
+from rankconv.paper.palette import light
+
+
+def safe(text: str) -> str:
+    return html.escape(text, quote=False)  # Plotly reads markup in its labels
+
+
+def blank(**layout: Any) -> go.Figure:
+    axis = {
+        "gridcolor": light("grid"),
+        "linecolor": light("axis"),
+        "zeroline": False,
+        "automargin": True,
+        "title": {"font": {"color": light("muted"), "size": 13}},
+        "tickfont": {"color": light("muted")},
+    }
+    figure = go.Figure()
+    figure.update_layout(
+        template=None,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 12, "color": light("text")},
+        margin={"l": 8, "r": 12, "t": 12, "b": 8},
+        hoverlabel={
+            "bgcolor": light("ground"),
+            "bordercolor": light("axis"),
+            "font": {"color": light("text")},
+        },
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        xaxis=axis,
+        yaxis=axis,
+    )
+    figure.update_layout(**layout)
+    return figure
+
+
+def tick(unit: str) -> dict[str, Any]:
+    return {"tickformat": ",.0%"} if unit == "%" else {}

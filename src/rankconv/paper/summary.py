@@ -1,0 +1,120 @@
+"""What a log says in numbers: averages, spreads, ratios, the Pareto front, singular values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankconv.paper.reference import PYTORCH
+from rankconv.paper.runlog import Log, Method
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method over all the epochs in which it ran; seconds are for the whole test set."""
+
+    method: Method
+    epochs: int
+    images: int  # timed in each epoch (the smallest number, if it changed)
+    scaled: bool  # some of the seconds are estimated from a part of the images
+    seconds: float  # mean, as in the paper
+    seconds_median: float
+    seconds_low: float  # lower quartile
+    seconds_high: float  # upper quartile
+    setup_seconds: float  # mean; contained in `seconds`
+    accuracy: float  # mean, as in the paper
+    accuracy_last: float
+    predictions: int  # images predicted in all the epochs
+    disagreements: int
+    ties: int
+
+
+def summarise(log: Log) -> tuple[Summary, ...]:
+    """Average every method that ran, in the order of the run's declaration."""
+    return tuple(_summary(log, method) for method in log.methods if log.of(method.key))
+
+
+def _summary(log: Log, method: Method) -> Summary:
+    trials = log.of(method.key)
+    seconds = np.array([trial.shown_seconds for trial in trials])
+    low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75))
+    return Summary(
+        method=method,
+        epochs=len(trials),
+        images=min(trial.images for trial in trials),
+        scaled=any(trial.scaled for trial in trials),
+        seconds=float(seconds.mean()),
+        seconds_median=float(median),
+        seconds_low=float(low),
+        seconds_high=float(high),
+        setup_seconds=float(np.mean([trial.setup_seconds for trial in trials])),
+        accuracy=float(np.mean([trial.accuracy for trial in trials])),
+        accuracy_last=trials[-1].accuracy,
+        predictions=sum(trial.images for trial in trials),
+        disagreements=sum(trial.disagreements for trial in trials),
+        ties=sum(len(trial.ties) for trial in trials),
+    )
+
+
+def times_as_fast(log: Log, key: str, *, reference: str = PYTORCH) -> float | None:
+    """Mean seconds of `reference` divided by those of `key`, over the epochs that both ran in.
+
+    None where they share no epoch. Sharing matters for the loop, which runs in a few epochs only.
+    """
+    ours = {trial.epoch: trial.shown_seconds for trial in log.of(key)}
+    theirs = {trial.epoch: trial.shown_seconds for trial in log.of(reference)}
+    shared = sorted(ours.keys() & theirs.keys())
+    total = sum(ours[epoch] for epoch in shared)
+    return sum(theirs[epoch] for epoch in shared) / total if total > 0 else None
+
+
+def accuracy_in_the_same_epochs(log: Log, key: str, *, of: str = PYTORCH) -> float | None:
+    """Mean accuracy of `of` over the epochs in which `key` ran too; None if there are none."""
+    epochs = {trial.epoch for trial in log.of(key)}
+    shared = [trial.accuracy for trial in log.of(of) if trial.epoch in epochs]
+    return float(np.mean(shared)) if shared else None
+
+
+def pareto_front(seconds: Sequence[float], accuracy: Sequence[float]) -> tuple[int, ...]:
+    """Positions of the points that no other point beats in both time and accuracy, fastest first.
+
+    >>> pareto_front([1.0, 2.0, 3.0, 2.5], [0.2, 0.3, 0.4, 0.1])
+    (0, 1, 2)
+    """
+    front: list[int] = []
+    for i in sorted(range(len(seconds)), key=lambda i: (seconds[i], -accuracy[i])):
+        if not front or accuracy[i] > accuracy[front[-1]]:
+            front.append(i)
+    return tuple(front)
+
+
+def relative_singular_values(log: Log, layer: str) -> NDArray[np.float64]:
+    """Singular values of a layer's filter in each epoch, divided by its Frobenius norm.
+
+    Their squares are the shares of the filter's energy and add up to 1, so the first one's square
+    is what a rank-1 filter keeps (Eckart-Young, the paper's section IX). Shape (epochs, k); the
+    rows of a filter that is zero or not finite are NaN.
+    """
+    rows = []
+    for epoch in log.epochs:
+        matrix = epoch.filters[layer]
+        norm = np.linalg.norm(matrix)
+        usable = np.isfinite(norm) and norm > 0
+        blank = np.full(min(matrix.shape), np.nan)
+        rows.append(np.linalg.svd(matrix / norm, compute_uv=False) if usable else blank)
+    return np.array(rows)  # (epochs, k)
+
+
+def approximation(matrix: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
+    """The nearest matrix of this rank in the Frobenius norm (Eckart-Young).
+
+    >>> approximation(np.diag([3.0, 1.0]), 1)
+    array([[3., 0.],
+           [0., 0.]])
+    """
+    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    nearest: NDArray[np.float64] = (u[:, :rank] * s[:rank]) @ vt[:rank]
+    return nearest
