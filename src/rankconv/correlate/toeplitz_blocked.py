@@ -31,7 +31,7 @@ def correlate_toeplitz_blocked(image: Array, kernel: SplitKernel) -> Array:
     kH, kW = kernel.shape
     *lead, H, W = image.shape
     oH, oW = H - kH + 1, W - kW + 1
-    tH, tW, strip = tiling((oH, oW), kernel, image.itemsize)
+    tH, tW, strip = tiling((oH, oW), kernel.shape, kernel.rank, image.itemsize)
     F = interleaved_slides(f, tH + kH - 1)  # (tH, (tH + kH - 1) r)
     G = np.ascontiguousarray(slides(g, tW + kW - 1).swapaxes(-1, -2))  # (r, tW + kW - 1, tW)
     B = np.empty((*lead, oH, oW), image.dtype)
@@ -45,16 +45,18 @@ def correlate_toeplitz_blocked(image: Array, kernel: SplitKernel) -> Array:
     return B
 
 
-def tiling(outputs: tuple[int, int], kernel: SplitKernel, itemsize: int) -> tuple[int, int, int]:
+def tiling(
+    outputs: tuple[int, int], kernel: tuple[int, int], rank: int, itemsize: int
+) -> tuple[int, int, int]:
     """Rows of a band, columns of a tile, columns of a strip.
 
     A band of tH rows spends tH + kH - 1 multiply-adds an output and repeats kH - 1 rows: near
     tH = kH neither dominates, and below 24 rows a product is too small to be fast.
     """
-    kH, kW = kernel.shape
+    kH, kW = kernel
     tH = min(max(24, kH), outputs[0])
     tW = min(TILE, outputs[1])
-    column_bytes = (tH + kH - 1) * kernel.rank * itemsize
+    column_bytes = (tH + kH - 1) * rank * itemsize
     strip = max(LINES_BYTES // column_bytes, 8 * kW, TILE) // TILE * TILE
     return tH, tW, min(strip, outputs[1])
 

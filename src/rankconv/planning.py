@@ -1,0 +1,203 @@
+"""Which algorithm filters an image: counted operations times constants, or a measurement."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from rankconv._checks import as_filter, as_numbers, check_rank_or_tol
+from rankconv.correlate import ALGORITHMS, SplitKernel
+from rankconv.correlate.costs import COSTS, Job
+from rankconv.geometry import Mode, check_boundary, output_shape, padding
+from rankconv.splitting import split_kernel
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One algorithm's cost; `measured_seconds` is None where it was not run."""
+
+    algorithm: str
+    multiply_adds: int
+    estimated_seconds: float
+    measured_seconds: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """The measured time where there is one, the estimated time otherwise."""
+        return self.estimated_seconds if self.measured_seconds is None else self.measured_seconds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would run, how exact it is, and what the others would cost; `print` it as a table.
+
+    `rank` of `full_rank` terms are used. `error` is the measured relative Frobenius error of the
+    kernel used, `bound` the proven one, and the result B_m obeys
+    |B - B_m|_F <= output_gain |A|_F, A being the padded image, up to rounding.
+    """
+
+    algorithm: str
+    candidates: tuple[Candidate, ...]
+    rank: int
+    full_rank: int
+    error: float
+    bound: float
+    output_gain: float
+    image_shape: tuple[int, ...]
+    kernel_shape: tuple[int, int]
+    output_shape: tuple[int, ...]
+    mode: str
+    boundary: str
+    dtype: str
+
+    def __str__(self) -> str:
+        """A table with the cheapest candidate first."""
+        lines = [
+            f"image {self.image_shape}, kernel {self.kernel_shape} -> {self.output_shape} "
+            f"{self.dtype}, mode={self.mode!r}, boundary={self.boundary!r}",
+            f"rank {self.rank} of {self.full_rank}: kernel error {self.error:.2g} measured, "
+            f"{self.bound:.2g} proven; |B - B_m| <= {self.output_gain:.3g} |A|",
+            f"  {'candidate':<17}{'multiply-adds':>14}  {'time':<20}{'kernel error':>12}",
+        ]
+        for c in sorted(self.candidates, key=lambda c: c.seconds):
+            mark = ">" if c.algorithm == self.algorithm else " "
+            kind = "estimated" if c.measured_seconds is None else "measured"
+            took = f"{_seconds(c.seconds)} {kind}"
+            lines.append(
+                f"{mark} {c.algorithm:<17}{c.multiply_adds:>14.3g}  {took:<20}{self.error:>12.2g}"
+            )
+        return "\n".join(lines)
+
+
+def plan(
+    image_shape: Sequence[int],
+    kernel: ArrayLike,
+    *,
+    mode: Mode = "full",
+    boundary: str = "fill",
+    dtype: DTypeLike = np.float64,
+    rank: int | None = None,
+    tol: float | None = None,
+    measure: bool = False,
+) -> Plan:
+    """How `correlate2d` would filter images of `image_shape` (..., H, W) and `dtype`.
+
+    Times are estimated from operation counts. With `measure=True` the candidates that are
+    estimated within ten times the best are run on random images, and the fastest wins; pass
+    `algorithm=plan.algorithm` to use that choice.
+
+    Raises ValueError for the same arguments as `correlate2d`.
+    Equivalent: `scipy.signal.choose_conv_method`.
+    Source: the counts of multiply-adds follow the paper, sections IV to VIII.
+
+    >>> box = plan((480, 640), np.ones((9, 9)), mode="same")
+    >>> box.rank, box.output_shape
+    (1, (480, 640))
+    """
+    shape = tuple(int(n) for n in image_shape)
+    if len(shape) < 2 or min(shape) < 1:
+        raise ValueError(f"image_shape={image_shape!r} is not (..., H, W) with all sizes above 0")
+    taps = as_filter(kernel, "kernel", (2,))
+    check_boundary(boundary)
+    check_rank_or_tol(rank, tol, min(taps.shape))
+    k = (taps.shape[0], taps.shape[1])
+    out = output_shape((shape[-2], shape[-1]), k, mode)
+    work = work_dtype(as_numbers(np.empty(0, dtype), "image").dtype, taps.dtype, rank, tol)
+    split = split_kernel(taps.astype(work), rank, tol)
+    pads = padding(k, mode)
+    padded = (*shape[:-2], shape[-2] + sum(pads[0]), shape[-1] + sum(pads[1]))
+    options = candidates(padded, k, split.kernel.rank, work)
+    if measure:
+        options = _measured(options, padded, split.kernel)
+    return Plan(
+        algorithm=_best(options),
+        candidates=options,
+        rank=split.kernel.rank,
+        full_rank=min(k),
+        error=split.error,
+        bound=split.bound,
+        output_gain=split.output_gain,
+        image_shape=shape,
+        kernel_shape=k,
+        output_shape=(*shape[:-2], *out),
+        mode=mode,
+        boundary=boundary,
+        dtype=work.name,
+    )
+
+
+def work_dtype(
+    image: np.dtype[Any], kernel: np.dtype[Any], rank: int | None, tol: float | None
+) -> np.dtype[Any]:
+    """The dtype of the computation and of its result: NumPy's promotion of both.
+
+    A low-rank approximation of an integer kernel has fractions, so it counts as float64.
+    """
+    if kernel.kind in "biu" and not (rank is None and tol is None):
+        kernel = np.dtype(np.float64)
+    work = np.result_type(image, kernel)
+    return np.result_type(work, np.uint8) if work.kind == "b" else work
+
+
+@lru_cache(maxsize=1024)
+def candidates(
+    padded: tuple[int, ...], kernel: tuple[int, int], rank: int, dtype: np.dtype[Any]
+) -> tuple[Candidate, ...]:
+    """Every algorithm that gives the stated accuracy, with its estimated time."""
+    job = Job(math.prod(padded[:-2]), padded[-2], padded[-1], *kernel, rank, dtype)
+    rounds = {"fft"} if dtype.kind not in "fc" else set()
+    return tuple(Candidate(name, *COSTS[name](job)) for name in ALGORITHMS if name not in rounds)
+
+
+def choose(
+    padded: tuple[int, ...], kernel: tuple[int, int], rank: int, dtype: np.dtype[Any]
+) -> str:
+    """The algorithm with the smallest estimated time."""
+    return _best(candidates(padded, kernel, rank, dtype))
+
+
+@lru_cache(maxsize=1024)
+def _best(options: tuple[Candidate, ...]) -> str:
+    return min(options, key=lambda c: (c.measured_seconds is None, c.seconds)).algorithm
+
+
+def _measured(
+    options: tuple[Candidate, ...], padded: tuple[int, ...], kernel: SplitKernel
+) -> tuple[Candidate, ...]:
+    """Median times of interleaved runs of the candidates near the best estimate."""
+    image = np.random.default_rng(0).integers(0, 100, padded).astype(kernel.dense.dtype)
+    limit = 10 * min(c.estimated_seconds for c in options)
+    near = [c.algorithm for c in options if c.estimated_seconds <= limit]
+    times: dict[str, list[float]] = {name: [] for name in near}
+    for name in near:  # warm up
+        ALGORITHMS[name](image, kernel)
+    for _ in range(5):
+        for name, taken in times.items():
+            start = time.perf_counter()
+            ALGORITHMS[name](image, kernel)
+            taken.append(time.perf_counter() - start)
+    return tuple(
+        Candidate(
+            c.algorithm,
+            c.multiply_adds,
+            c.estimated_seconds,
+            float(np.median(times[c.algorithm])) if c.algorithm in times else None,
+        )
+        for c in options
+    )
+
+
+def _seconds(value: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e6:.3g} us"
