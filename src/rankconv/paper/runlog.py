@@ -112,9 +112,9 @@ def _run(line: Line) -> dict[str, Any]:
             part.fail(f"group={group!r} is not one of 'paper', 'extra'")
         flags = part.flag("exact"), part.flag("batch")
         methods.append(Method(part.text("key"), part.text("label"), group, *flags))
-    keys = [method.key for method in methods]
-    if not keys or len(set(keys)) != len(keys):
-        line.fail(f"methods={keys} must name at least one method and none of them twice")
+    for names in ([m.key for m in methods], [m.label for m in methods]):
+        if not names or len(set(names)) != len(names):
+            line.fail(f"methods must name at least one method and none of them twice: {names}")
     return {
         "config": line.mapping("config"),
         "data": data.record,
@@ -169,9 +169,9 @@ def _trial(line: Line, keys: set[str]) -> Trial:
         images=images,
         correct=correct,
         accuracy=accuracy,
-        seconds=line.real("seconds", low=0),
+        seconds=line.real("seconds", low=1e-9),
         setup_seconds=line.real("setup_seconds", low=0),
-        scaled_seconds=line.real("scaled_seconds", low=0) if scaled else None,
+        scaled_seconds=line.real("scaled_seconds", low=1e-9) if scaled else None,
         disagreements=line.count("disagreements"),
         ties=tuple(ties),
     )

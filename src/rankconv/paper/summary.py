@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankconv.paper.reference import PYTORCH
-from rankconv.paper.runlog import Log, Method
+from rankconv.paper.runlog import Log, Method, Trial
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Summary:
     epochs: int
     images: int  # timed in each epoch (the smallest number, if it changed)
     scaled: bool  # some of the seconds are estimated from a part of the images
+    partial: bool  # it missed epochs or images, so its accuracy averages something else
     seconds: float  # mean, as in the paper
     seconds_median: float
     seconds_low: float  # lower quartile
@@ -28,17 +29,31 @@ class Summary:
     accuracy: float  # mean, as in the paper
     accuracy_last: float
     predictions: int  # images predicted in all the epochs
-    disagreements: int
-    ties: int
+    disagreements: int  # predictions other than PyTorch's, ties apart (exact methods only)
+    ties: int  # predictions other than PyTorch's where rounding decides
+
+
+def complete_epochs(log: Log) -> tuple[int, ...]:
+    """The epochs that every regular method finished, so that averages compare like with like.
+
+    Regular are those that ran in more than half of the epochs; the loop may run in a few only. If
+    no epoch is complete yet, all count.
+    """
+    ran = {method.key: {trial.epoch for trial in log.of(method.key)} for method in log.methods}
+    tested = set().union(*ran.values())
+    regular = [epochs for epochs in ran.values() if len(epochs) > len(tested) / 2]
+    complete = tested.intersection(*regular)
+    return tuple(sorted(complete or tested))
 
 
 def summarise(log: Log) -> tuple[Summary, ...]:
-    """Average every method that ran, in the order of the run's declaration."""
-    return tuple(_summary(log, method) for method in log.methods if log.of(method.key))
+    """Average every method over the complete epochs, in the order of the run's declaration."""
+    epochs = set(complete_epochs(log))
+    kept = {m.key: [t for t in log.of(m.key) if t.epoch in epochs] for m in log.methods}
+    return tuple(_summary(m, kept[m.key], len(epochs)) for m in log.methods if kept[m.key])
 
 
-def _summary(log: Log, method: Method) -> Summary:
-    trials = log.of(method.key)
+def _summary(method: Method, trials: Sequence[Trial], epochs: int) -> Summary:
     seconds = np.array([trial.shown_seconds for trial in trials])
     low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75))
     return Summary(
@@ -46,6 +61,7 @@ def _summary(log: Log, method: Method) -> Summary:
         epochs=len(trials),
         images=min(trial.images for trial in trials),
         scaled=any(trial.scaled for trial in trials),
+        partial=len(trials) < epochs or any(trial.scaled for trial in trials),
         seconds=float(seconds.mean()),
         seconds_median=float(median),
         seconds_low=float(low),

@@ -45,3 +45,15 @@ def images_text(count: int) -> str:
     'the 10,000 test images'
     """
     return f"the {count:,} test images"
+
+
+def count_text(count: float) -> str:
+    """A large count in words, with two significant digits.
+
+    >>> [count_text(c) for c in (1.16e6, 2.443e10, 950.0)]
+    ['1.2 million', '24 billion', '950']
+    """
+    for size, word in ((1e9, " billion"), (1e6, " million")):
+        if count >= size:
+            return f"{count / size:.2g}{word}"
+    return f"{count:,.0f}"

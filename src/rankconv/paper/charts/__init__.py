@@ -53,7 +53,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarChart:
-    """Horizontal bars; those longer than `limit` run off the axis, and their text says so."""
+    """Horizontal bars; those longer than `limit` run off the axis, and their text says so.
+
+    On a logarithmic axis, where a length means nothing, they are dots.
+    """
 
     key: str
     title: str
@@ -77,6 +80,13 @@ class Point:
     high: float
     colour: str
     kind: str  # 'paper', 'extra', 'batch'
+    partial: bool  # ran on a part of the epochs or images, so stays out of the fronts
+    above: bool = True  # where the code stands, so that neighbours do not cover each other
+
+    @property
+    def legend(self) -> str:
+        """The name behind its code, where the code does not say it already."""
+        return self.name if len(self.code) > 1 else f"{self.code} · {self.name}"
 
 
 @dataclass(frozen=True)

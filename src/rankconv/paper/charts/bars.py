@@ -6,8 +6,8 @@ from rankconv.paper import reference
 from rankconv.paper.charts import Bar, BarChart
 from rankconv.paper.palette import slots
 from rankconv.paper.runlog import Log
-from rankconv.paper.summary import Summary, summarise, times_as_fast
-from rankconv.paper.wording import images_text, percent_text, seconds_text, times_text
+from rankconv.paper.summary import Summary, summarise
+from rankconv.paper.wording import images_text, percent_text, seconds_text
 
 
 def average_time(log: Log) -> BarChart | None:
@@ -93,7 +93,7 @@ def average_accuracy(log: Log) -> BarChart | None:
                 s.method.label,
                 s.accuracy,
                 slots(log)[s.method.key],
-                percent_text(s.accuracy, digits=2) + _of_epochs(log, s),
+                percent_text(s.accuracy, digits=2) + _part(s),
                 paper=reference.ACCURACY.get(s.method.key),
             )
             for s in rows
@@ -104,14 +104,12 @@ def average_accuracy(log: Log) -> BarChart | None:
 
 def _time_bar(log: Log, row: Summary, limit: float | None) -> Bar:
     text = seconds_text(row.seconds) + (" (scaled)" if row.scaled else "")
-    factor = times_as_fast(log, row.method.key)
-    if limit is not None and row.seconds > limit and factor:
-        text += f", {times_text(1 / factor)} PyTorch's time"
+    beyond = limit is not None and row.seconds > limit
     return Bar(
         name=row.method.label,
         value=row.seconds,
         colour=slots(log)[row.method.key],
-        text=text,
+        text=text + (" →" if beyond else ""),
         low=row.seconds_low,
         high=row.seconds_high,
     )
@@ -122,5 +120,7 @@ def _share(part: float, whole: float) -> str:
     return "under 0.1 %" if share < 0.001 else percent_text(share)
 
 
-def _of_epochs(log: Log, row: Summary) -> str:
-    return "" if row.epochs == len(log.epochs) else f" ({row.epochs} epochs)"
+def _part(row: Summary) -> str:
+    if row.scaled:
+        return f" ({row.epochs} epochs, {row.images:,} images)"
+    return f" ({row.epochs} epochs)" if row.partial else ""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+
 from rankconv.paper import reference
 from rankconv.paper.charts import Pair, PairChart, PlaneChart, Point
 from rankconv.paper.palette import slots
 from rankconv.paper.runlog import Log
-from rankconv.paper.summary import pareto_front, summarise, times_as_fast
+from rankconv.paper.summary import Summary, pareto_front, summarise, times_as_fast
 from rankconv.paper.wording import images_text
 
 _CODES = {reference.PYTORCH: "PyTorch", reference.LOOP: "loop"}
@@ -16,9 +20,9 @@ def plane(log: Log) -> PlaneChart:
     """Time against accuracy, with the methods that nothing else beats in both."""
     rows = summarise(log)
     codes = _codes(log)
-    points = tuple(
+    points = _apart(
         Point(
-            name=row.method.label + (" (scaled)" if row.scaled else ""),
+            name=row.method.label + _remark(row),
             code=codes[row.method.key],
             seconds=row.seconds,
             accuracy=row.accuracy,
@@ -26,15 +30,18 @@ def plane(log: Log) -> PlaneChart:
             high=row.seconds_high,
             colour=slots(log)[row.method.key],
             kind="batch" if row.method.batch else row.method.group,
+            partial=row.partial,
         )
         for row in rows
     )
+    partial = any(row.partial for row in rows)
     return PlaneChart(
         key="time-accuracy-plane",
         title="Time against accuracy",
         caption=(
             "Up and to the left is better. A front joins the methods that no other beats in both; "
-            "batch methods stay out of it, since they do not take the images one by one."
+            "batch methods stay out of it, since they do not take the images one by one"
+            + (", and so does what ran on a part of the epochs or images." if partial else ".")
         ),
         x_label=f"Seconds for {images_text(log.data['test'])} (logarithmic)",
         y_label="Average test accuracy",
@@ -76,10 +83,25 @@ def beside_paper(log: Log) -> PairChart | None:
     )
 
 
+def _apart(points: Iterable[Point]) -> tuple[Point, ...]:
+    """Let the codes of close neighbours stand above and below in turn."""
+    placed = list(points)
+    order = sorted(range(len(placed)), key=lambda i: placed[i].seconds)
+    for before, after in pairwise(order):
+        left, right = placed[before], placed[after]
+        close = right.seconds < 1.5 * left.seconds and abs(right.accuracy - left.accuracy) < 0.02
+        placed[after] = replace(right, above=not left.above if close else True)
+    return tuple(placed)
+
+
 def _front(points: tuple[Point, ...], kinds: tuple[str, ...]) -> tuple[int, ...]:
-    chosen = [i for i, point in enumerate(points) if point.kind in kinds]
+    chosen = [i for i, point in enumerate(points) if point.kind in kinds and not point.partial]
     front = pareto_front([points[i].seconds for i in chosen], [points[i].accuracy for i in chosen])
     return tuple(chosen[i] for i in front)
+
+
+def _remark(row: Summary) -> str:
+    return (f" ({row.epochs} epochs)" if row.partial else "") + (" (scaled)" if row.scaled else "")
 
 
 def _codes(log: Log) -> dict[str, str]:

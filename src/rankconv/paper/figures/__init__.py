@@ -13,7 +13,8 @@ from rankconv.paper.charts import (
     PlaneChart,
     SampleChart,
 )
-from rankconv.paper.figures.curves import bars, lines
+from rankconv.paper.figures.bars import bars
+from rankconv.paper.figures.curves import lines
 from rankconv.paper.figures.figure2 import draw_figure2, write_figure2
 from rankconv.paper.figures.files import save
 from rankconv.paper.figures.pictures import filters, samples

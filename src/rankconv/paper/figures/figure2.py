@@ -12,7 +12,7 @@ from rankconv.paper.figures.files import save
 from rankconv.paper.figures.look import WIDTH, style, title_of
 from rankconv.paper.palette import light
 from rankconv.paper.reference import FIGURE_2
-from rankconv.paper.wording import seconds_text
+from rankconv.paper.wording import count_text, seconds_text
 
 
 def draw_figure2(measured: Mapping[str, Any]) -> Figure:
@@ -48,7 +48,7 @@ def draw_figure2(measured: Mapping[str, Any]) -> Figure:
     rates = [operations / seconds for _, seconds, operations, _ in rows]
     for axes, values, label, texts in (
         (upper, [row[1] for row in rows], "Seconds", [seconds_text(row[1]) for row in rows]),
-        (lower, rates, "Multiply-adds a second (logarithmic)", [f"{r:.2g}" for r in rates]),
+        (lower, rates, "Multiply-adds a second (logarithmic)", [count_text(r) for r in rates]),
     ):
         bars = axes.barh(names, values, color=colours, height=0.62)
         axes.bar_label(bars, texts, padding=4, color=light("text"), fontsize=9)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
 
 
 def save(figure: Figure, folder: Path, key: str) -> tuple[Path, Path]:
@@ -37,3 +41,14 @@ def write_beside(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def png(picture: NDArray[np.uint8]) -> str:
+    """A grey picture as a `data:` address that a page can hold within itself.
+
+    >>> png(np.zeros((2, 2), np.uint8))[:26]
+    'data:image/png;base64,iVBO'
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

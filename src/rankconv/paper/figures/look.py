@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from rankconv.paper.palette import light
 from rankconv.paper.wording import seconds_text
@@ -41,7 +41,12 @@ def style(axes: Axes, title: str, x_label: str, y_label: str = "", *, grid: str 
 
 def units(axes: Axes, which: str, unit: str, *, log: bool = False) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
+    if log:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_minor_locator(NullLocator())
     if unit == "%":
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol=" %"))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 6):g} %"))
+    elif unit == "×":
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
     elif unit == "s" and log:
         axis.set_major_formatter(FuncFormatter(lambda value, _: seconds_text(value)))

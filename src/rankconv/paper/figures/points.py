@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from rankconv.paper.charts import PairChart, PlaneChart
 from rankconv.paper.figures.look import DASHES, WIDTH, plain, style, units
@@ -45,14 +44,15 @@ def plane(chart: PlaneChart) -> Figure:
             edgecolors=colour,
             linewidths=1.8,
             zorder=3,
-            label=plain(f"{point.code}  {point.name}"),
+            label=plain(point.legend),
         )
         axes.annotate(
             plain(point.code),
             (point.seconds, point.accuracy),
-            xytext=(0, 7),
+            xytext=(0, 7 if point.above else -7),
             textcoords="offset points",
             ha="center",
+            va="bottom" if point.above else "top",
             fontsize=8.5,
             color=light("text"),
         )
@@ -86,7 +86,7 @@ def pairs(chart: PairChart) -> Figure:
     axes.set_yticks(range(len(chart.pairs)), [plain(pair.name) for pair in chart.pairs])
     axes.invert_yaxis()
     axes.margins(x=0.1, y=0.12)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    units(axes, "x", "×", log=True)
     style(axes, chart.title, chart.x_label, grid="x")
     axes.tick_params(axis="y", labelcolor=light("text"))
     return figure

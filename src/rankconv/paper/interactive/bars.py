@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from rankconv.paper.charts import BarChart
+from rankconv.paper.charts import Bar, BarChart
 from rankconv.paper.interactive.look import blank, safe, tick
 from rankconv.paper.palette import light
 from rankconv.paper.wording import percent_text, seconds_text
@@ -15,32 +15,28 @@ def bars(chart: BarChart) -> go.Figure:
     figure = blank(showlegend=False, bargap=0.3)
     names = [safe(bar.name) for bar in chart.bars]
     off = [chart.limit is not None and bar.value > chart.limit for bar in chart.bars]
-    spread = [bar.low is not None and bar.high is not None for bar in chart.bars]
-    figure.add_bar(
-        orientation="h",
-        x=[bar.value for bar in chart.bars],
-        y=names,
-        marker={"color": [light(bar.colour) for bar in chart.bars]},
-        hovertemplate="<b>%{y}</b><br>%{customdata}<extra></extra>",
-        customdata=[_bar_hover(chart, i) for i in range(len(names))],
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [
-                max(0.0, (bar.high or 0.0) - bar.value) if has else 0.0
-                for bar, has in zip(chart.bars, spread, strict=True)
-            ],
-            "arrayminus": [
-                max(0.0, bar.value - (bar.low or 0.0)) if has else 0.0
-                for bar, has in zip(chart.bars, spread, strict=True)
-            ],
-            "color": light("text"),
-            "thickness": 1.3,
-            "width": 0,
-        }
-        if any(spread)
-        else None,
-    )
+    whiskers = {
+        "type": "data",
+        "symmetric": False,
+        "array": [0.0 if b.high is None else max(0.0, b.high - b.value) for b in chart.bars],
+        "arrayminus": [0.0 if b.low is None else max(0.0, b.value - b.low) for b in chart.bars],
+        "color": light("text"),
+        "thickness": 1.3,
+        "width": 0,
+        "visible": any(bar.low is not None for bar in chart.bars),
+    }
+    common = {
+        "x": [bar.value for bar in chart.bars],
+        "y": names,
+        "hovertemplate": "<b>%{y}</b><br>%{customdata}<extra></extra>",
+        "customdata": [_hover(bar) for bar in chart.bars],
+        "error_x": whiskers,
+    }
+    colours = [light(bar.colour) for bar in chart.bars]
+    if chart.log:  # a length means nothing on a logarithmic axis
+        figure.add_scatter(**common, mode="markers", marker={"color": colours, "size": 12})
+    else:
+        figure.add_bar(**common, orientation="h", marker={"color": colours})
     if any(bar.paper is not None for bar in chart.bars):
         figure.add_scatter(
             x=[bar.paper for bar in chart.bars],
@@ -78,8 +74,7 @@ def bars(chart: BarChart) -> go.Figure:
     return figure
 
 
-def _bar_hover(chart: BarChart, i: int) -> str:
-    bar = chart.bars[i]
+def _hover(bar: Bar) -> str:
     text = safe(bar.text)
     if bar.low is not None and bar.high is not None:
         text += f"<br>middle half: {seconds_text(bar.low)} to {seconds_text(bar.high)}"

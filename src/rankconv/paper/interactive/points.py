@@ -28,12 +28,12 @@ def plane(chart: PlaneChart) -> go.Figure:
         )
     for point in chart.points:
         figure.add_scatter(
-            name=safe(f"{point.code} · {point.name}" if point.kind != "paper" else point.name),
+            name=safe(point.legend),
             x=[point.seconds],
             y=[point.accuracy],
             mode="markers+text",
             text=[safe(point.code)],
-            textposition="top center",
+            textposition="top center" if point.above else "bottom center",
             textfont={"size": 12, "color": light("text")},
             marker={
                 "symbol": _SYMBOLS[point.kind],

@@ -1,0 +1,226 @@
+"""The report of a run: one self-contained page and the same figures as files."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
+
+from rankconv.paper import reference
+from rankconv.paper.charts import Chart, SampleChart, bars, curves, filters, points
+from rankconv.paper.comparison import compare, same_data
+from rankconv.paper.figures import draw, save
+from rankconv.paper.figures.files import png, write_beside
+from rankconv.paper.findings import findings, tiles
+from rankconv.paper.interactive import interactive
+from rankconv.paper.palette import COLOURS
+from rankconv.paper.runlog import Log, LogError, Tie, Trial, read_log
+from rankconv.paper.summary import summarise, times_as_fast
+from rankconv.paper.wording import percent_text, seconds_text, times_text
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_TIES_SHOWN = 100
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading of the page with its charts."""
+
+    key: str
+    title: str
+    text: str
+    charts: tuple[Chart, ...]
+
+
+def write_report(
+    log: Path | str, out: Path | str, *, test_images: NDArray[np.generic] | None = None
+) -> Path:
+    """Write a run's report: `report.html`, which needs no other file, and `figures/`.
+
+    The report is a function of the log (and the images) alone; each file is written beside its
+    place and then renamed.
+
+    Args:
+        log: the JSON Lines log of the run, finished or not.
+        out: a folder, made if missing.
+        test_images: grey test images (N, height, width), for pictures of the logged samples.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        LogError: the log cannot be read, or no epoch has been tested yet.
+        ValueError: `test_images` does not hold the images that the log names.
+    """
+    run = read_log(log)
+    if not run.epochs or not run.trials:
+        raise LogError(f"{run.path}: no epoch has been trained and tested yet; run it a bit longer")
+    out = Path(out)
+    chapters = sections(run, test_images)
+    for section in chapters:
+        for chart in section.charts:
+            save(draw(chart), out / "figures", chart.key)
+    page = out / "report.html"
+    write_beside(page, _page(run, chapters).encode("utf-8"))
+    return page
+
+
+def sections(log: Log, test_images: NDArray[np.generic] | None = None) -> tuple[Section, ...]:
+    """All charts that a log has the data for, under the headings of the page."""
+    found = (
+        Section(
+            "training",
+            "Training",
+            "How the network learned; all methods below share its weights.",
+            (curves.train_accuracy(log), curves.train_loss(log)),
+        ),
+        Section(
+            "time",
+            "Test time",
+            "The test images one by one through the paper's seven methods, after each epoch.",
+            _present(bars.average_time(log), curves.testing_time(log), curves.loop_time(log)),
+        ),
+        Section(
+            "accuracy",
+            "Test accuracy",
+            "What each rank costs in accuracy.",
+            _present(curves.testing_accuracy(log), bars.average_accuracy(log)),
+        ),
+        Section(
+            "trade",
+            "Time against accuracy",
+            "Every method as one point, the paper's and the others.",
+            (points.plane(log),),
+        ),
+        Section(
+            "rank-1",
+            "Why rank 1 falls",
+            "A rank-1 filter is as good as the first singular value is dominant. As training goes "
+            "on, the others grow.",
+            _present(
+                filters.rank_1_energy(log), *filters.singular_values(log), filters.filters(log)
+            ),
+        ),
+        Section(
+            "extra",
+            "Beyond the paper",
+            "Methods that the paper does not have, on the same images and weights.",
+            _present(bars.extra_average_time(log), curves.extra_time(log)),
+        ),
+        Section(
+            "set-up",
+            "Set-up",
+            "What each method does before its first image.",
+            _present(bars.setup_time(log)),
+        ),
+        Section(
+            "samples",
+            "Sample images",
+            "",
+            _present(filters.samples(log, test_images)),
+        ),
+    )
+    return tuple(section for section in found if section.charts)
+
+
+def _present(*charts: Chart | None) -> tuple[Chart, ...]:
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _page(log: Log, chapters: tuple[Section, ...]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        seconds=seconds_text, percent=percent_text, times=times_text, png=png, value=_value
+    )
+    beside = points.beside_paper(log)
+    charts = [chart for section in chapters for chart in section.charts]
+    figures = {
+        chart.key: interactive(chart).to_plotly_json()
+        for chart in (*charts, *_present(beside))
+        if not isinstance(chart, SampleChart)
+    }
+    return environment.get_template("report.html.j2").render(
+        log=log,
+        sections=chapters,
+        beside=beside,
+        rows=compare(log),
+        tiles=tiles(log),
+        findings=findings(log),
+        methods=[(row, times_as_fast(log, row.method.key)) for row in summarise(log)],
+        ties=_ties(log)[:_TIES_SHOWN],
+        ties_total=len(_ties(log)),
+        disagreements=[t for t in log.trials if t.disagreements],
+        command=_command(log),
+        same_data=same_data(log),
+        paper_epochs=reference.EPOCHS,
+        is_samples=lambda chart: isinstance(chart, SampleChart),
+        figures=_script_json(figures),
+        colours=_script_json(list(COLOURS.values())),
+        plotly=Markup(get_plotlyjs()),
+        style=_source("report.css"),
+        script=_source("report.js"),
+    )
+
+
+def _source(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _script_json(value: Any) -> Markup:
+    """JSON that cannot end the script element that it stands in."""
+    text = json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+def _finite(value: Any) -> Any:
+    """The same value with null where JSON has no number: a diverged run has NaN losses."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _ties(log: Log) -> list[tuple[Trial, Tie]]:
+    return [(trial, tie) for trial in log.trials for tie in trial.ties]
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, str | int | float) else json.dumps(value)
+
+
+def _command(log: Log) -> str:
+    """The command that repeats the run, from its configuration."""
+    words = ["rankconv", "reproduce"]
+    options = {
+        "--data": log.data.get("source"),
+        **{
+            f"--{name.replace('_', '-')}": log.config.get(name)
+            for name in ("epochs", "seed", "naive_every", "naive_images")
+        },
+    }
+    for option, value in options.items():
+        if value is not None:
+            words += [option, shlex.quote(str(value))]
+    return " ".join(words)
