@@ -1,0 +1,259 @@
+"""The command line: each command's body calls one public function and shows what it yields."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+try:
+    import typer
+    from rich.console import Console
+except ImportError as missing:  # pragma: no cover - depends on the installation
+    sys.exit(f"the command needs the package {missing.name}: pip install 'rankconv[paper]'")
+
+from rankconv import commands
+
+app = typer.Typer(
+    help="Cheaper 2-D convolutions by rank-n approximation of their filters, and what it costs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="The images that the experiment runs on.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+console = Console()
+errors = Console(stderr=True)
+
+KernelOption = Annotated[
+    str,
+    typer.Option(
+        "--kernel",
+        "-k",
+        help="A filter: 'gaussian:sigma=3', 'box:size=5', 'sobel', 'laplacian', a .npy file, or "
+        "rows of numbers such as '1,0,-1;2,0,-2;1,0,-1'.",
+    ),
+]
+RankOption = Annotated[
+    int | None, typer.Option(help="Approximate the filter by this many rank-1 terms.", min=1)
+]
+TolOption = Annotated[
+    float | None,
+    typer.Option(help="Take the smallest rank whose relative Frobenius error is at most this."),
+]
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the full traceback of an error.")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Options that stand before the command."""
+    if version:
+        from rankconv.paper.machine import versions
+
+        console.print(f"rankconv {versions(('rankconv',))['rankconv']}", highlight=False)
+        raise typer.Exit
+
+
+@app.command()
+def reproduce(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="CIFAR-10: a folder with train/<class>/*.jpg and test/<class>/*.jpg, the same as "
+            ".tar, .tar.xz, .tar.gz or .zip, or the CIFAR-10 python archive. Without it: the "
+            "environment variable RANKCONV_DATA, then a downloaded CIFAR-10, then 5,000 MNIST "
+            "digits that need no download.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The folder for log, checkpoint and report.")
+    ] = Path("runs/paper"),
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 250,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the last checkpoint in the folder.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start anew although the folder holds a run.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Decides weights and order of the images.")] = 3,
+    naive_every: Annotated[
+        int, typer.Option(min=1, help="Run the Python loop in every n-th epoch (and the last).")
+    ] = 1,
+    naive_images: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Run the Python loop on this many test images; its time is then scaled."
+        ),
+    ] = None,
+    extra_every: Annotated[
+        int,
+        typer.Option(min=1, help="Run the methods beyond the paper in every n-th epoch."),
+    ] = 1,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this method ('rank 3', 'stacked 5', ...); may be repeated."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Training images a step.")] = 64,
+    hidden: Annotated[int, typer.Option(min=1, help="Width of the hidden linear layer.")] = 500,
+    learning_rate: Annotated[float, typer.Option(help="Rate of SGD at the start.")] = 0.01,
+    weight_decay: Annotated[float, typer.Option(help="L2 penalty of SGD.")] = 0.0,
+    schedule: Annotated[
+        str, typer.Option(help="How the rate falls: 'anneal', 'cosine' or 'constant'.")
+    ] = "anneal",
+    normalize: Annotated[
+        str, typer.Option(help="Standardise by 'image', by 'dataset', or 'none'.")
+    ] = "image",
+    flip: Annotated[
+        bool | None,
+        typer.Option(
+            "--flip/--no-flip",
+            help="Mirror half of the training images. Default: yes, but not for digits.",
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads for every method alike.")] = 1,
+    figure: Annotated[
+        int | None,
+        typer.Option(min=2, max=2, help="2: only time Figure 2 of the paper, loop against matmul."),
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Write the report at the end.")] = True,
+) -> None:
+    """Run the experiment of the paper: train its network and time seven methods every epoch.
+
+    The log, a checkpoint and the report go to the output folder. A run that was stopped, however,
+    continues with the same command and --resume.
+
+    Example: rankconv reproduce --data CIFAR-10-images.tar.xz --naive-every 25
+    """
+    if figure is not None:
+        commands.figure2(console, out, seed=seed, threads=threads)
+        return
+    settings: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "hidden": hidden,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "normalize": normalize,
+        "naive_every": naive_every,
+        "naive_images": naive_images,
+        "extra_every": extra_every,
+        "methods": tuple(method) if method else None,
+        "threads": threads,
+    }
+    commands.reproduce(
+        console, data, out, settings, flip=flip, resume=resume, force=force, with_report=report
+    )
+
+
+@app.command()
+def report(
+    log: Annotated[Path, typer.Argument(help="The log.jsonl of a run, or its folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder to write; default: report/.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The data of the run, to show its test images (see reproduce --help)."),
+    ] = None,
+) -> None:
+    """Write report.html and its figures as PNG and SVG from the log of a run."""
+    commands.report(console, log, out, data)
+
+
+@app.command("filter")
+def filter_command(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="An image: PNG, JPEG, TIFF or .npy.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write; same kinds.")],
+    kernel: KernelOption,
+    rank: RankOption = None,
+    tol: TolOption = None,
+    boundary: Annotated[
+        str, typer.Option(help="Beyond the edge: reflect, mirror, nearest, wrap or constant.")
+    ] = "reflect",
+) -> None:
+    """Correlate an image with a filter; print the plan, the error and the time.
+
+    Example: rankconv filter photo.png soft.png --kernel gaussian:sigma=3
+    """
+    commands.filter_file(console, source, target, kernel, rank=rank, tol=tol, boundary=boundary)
+
+
+@app.command()
+def plan(
+    kernel: KernelOption,
+    shape: Annotated[str, typer.Option(help="Rows x columns of the image.")] = "1080x1920",
+    rank: RankOption = None,
+    tol: TolOption = None,
+    mode: Annotated[str, typer.Option(help="Size of the result: full, same or valid.")] = "same",
+    dtype: Annotated[str, typer.Option(help="Type of the image.")] = "float32",
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time the candidates instead of estimating.")
+    ] = False,
+) -> None:
+    """Show which algorithm would filter an image of this size, and what the others would cost.
+
+    Example: rankconv plan --kernel gaussian:sigma=3 --shape 1080x1920 --measure
+    """
+    commands.show_plan(
+        console, kernel, shape, rank=rank, tol=tol, mode=mode, dtype=dtype, measure=measure
+    )
+
+
+@app.command()
+def factorize(
+    kernel: KernelOption,
+    rank: RankOption = None,
+    tol: TolOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the factors f and g to this .npz.")
+    ] = None,
+) -> None:
+    """Split a filter into rank-1 terms and show the error of every rank.
+
+    Example: rankconv factorize --kernel "0,1,0;1,-4,1;0,1,0"
+    """
+    commands.show_factorization(console, kernel, rank=rank, tol=tol, out=out)
+
+
+@data_app.command("download")
+def data_download(
+    destination: Annotated[
+        Path | None, typer.Option("--to", help="A folder; default: the user's cache.")
+    ] = None,
+) -> None:
+    """Fetch CIFAR-10 (170 MB) from its home page and check its checksum."""
+    commands.download(console, destination)
+
+
+@data_app.command("show")
+def data_show(
+    data: Annotated[Path | None, typer.Option(help="See reproduce --help.")] = None,
+) -> None:
+    """Say which data would be used, and how many images it has."""
+    commands.show_data(console, data)
+
+
+def main() -> None:
+    """Entry point: errors become one clear line and a non-zero status, never a traceback."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except KeyboardInterrupt:
+        errors.print("[bold red]interrupted[/]")
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        errors.print("error:", style="bold red", end=" ")
+        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, ValueError) else 1)
