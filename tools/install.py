@@ -23,7 +23,9 @@ CONSTRAINTS = ROOT / "constraints.txt"
 
 def pip(*arguments: str, capture: bool = False) -> str:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE if capture else None)
+    done = subprocess.run(
+        command, check=True, text=True, stdout=subprocess.PIPE if capture else None
+    )
     return done.stdout or ""
 
 

@@ -100,7 +100,7 @@ def reproduce(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Training images a step.")] = 64,
     hidden: Annotated[int, typer.Option(min=1, help="Width of the hidden linear layer.")] = 500,
-    learning_rate: Annotated[float, typer.Option(help="Rate of SGD at the start.")] = 0.01,
+    learning_rate: Annotated[float, typer.Option(help="Rate of SGD at the start.")] = 0.02,
     weight_decay: Annotated[float, typer.Option(help="L2 penalty of SGD.")] = 0.0,
     schedule: Annotated[
         str, typer.Option(help="How the rate falls: 'anneal', 'cosine' or 'constant'.")

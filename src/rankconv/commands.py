@@ -275,12 +275,8 @@ def filter_file(
     working = image if image.dtype.kind == "f" else image.astype(np.float32)
     planned = plan(working.shape, matrix, mode="same", dtype=working.dtype, rank=rank, tol=tol)
     start = time.perf_counter()
-    result = correlate2d(
-        working, matrix, mode="same", boundary=boundary, rank=rank, tol=tol
-    )
+    result = correlate2d(working, matrix, mode="same", boundary=boundary, rank=rank, tol=tol)
     seconds = time.perf_counter() - start
     write_image(target, result, like=image)
     console.print(str(planned), highlight=False, markup=False, soft_wrap=True)
     console.print(f"{seconds * 1e3:.2f} ms, written to {target}", highlight=False, soft_wrap=True)
-
-

@@ -10,10 +10,11 @@ from rankconv.paper.runlog import Log
 from rankconv.paper.summary import (
     Summary,
     accuracy_in_the_same_epochs,
+    complete_epochs,
     summarise,
     times_as_fast,
 )
-from rankconv.paper.wording import percent_text, seconds_text, times_text
+from rankconv.paper.wording import epochs_text, percent_text, points_text, seconds_text, times_text
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _accuracies(log: Log, rows: dict[str, Summary]) -> Iterator[Row]:
     for key, paper in reference.ACCURACY.items():
         if key in rows:
             row = rows[key]
-            difference = f"{100 * (row.accuracy - paper):+.2f} points"
+            difference = points_text(row.accuracy - paper)
             same = accuracy_in_the_same_epochs(log, key) if row.partial else None
             beside = "" if same is None else f"PyTorch in these epochs, on all images: {same:.5f}"
             yield Row(
@@ -117,7 +118,7 @@ def _accuracies(log: Log, rows: dict[str, Summary]) -> Iterator[Row]:
 
 
 def _part(log: Log, row: Summary) -> str:
-    parts = [f"{row.epochs} of {len(log.epochs)} epochs"] * row.partial
+    parts = [f"{row.epochs} of {epochs_text(len(complete_epochs(log)))}"] * row.partial
     if row.scaled:
         parts.append(f"{row.images:,} of {log.data['test']:,} images")
     return ", ".join(parts)

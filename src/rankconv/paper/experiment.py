@@ -66,7 +66,7 @@ class Config:
     batch_size: int = 64
     seed: int = 3
     hidden: int = 500
-    learning_rate: float = 0.01
+    learning_rate: float = 0.02
     momentum: float = 0.9
     weight_decay: float = 0.0
     schedule: str = "anneal"
@@ -80,11 +80,21 @@ class Config:
     block: int = 500
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "hidden", "naive_every", "extra_every", "threads", "block"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "hidden",
+            "naive_every",
+            "extra_every",
+            "threads",
+            "block",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.naive_images is not None and self.naive_images < 1:
-            raise ValueError(f"naive_images={self.naive_images} must be at least 1, or None for all")
+            raise ValueError(
+                f"naive_images={self.naive_images} must be at least 1, or None for all"
+            )
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate} must be positive")
         for name, allowed in (("schedule", SCHEDULES), ("normalize", NORMALIZATIONS)):
@@ -103,7 +113,9 @@ ANNEAL_EPOCHS, ANNEAL_FLOOR = 40, 0.02
 NORMALIZATIONS = ("image", "dataset", "none")
 
 
-def run(config: Config, data: Dataset, directory: Path, *, resume: bool = False) -> Iterator[Record]:
+def run(
+    config: Config, data: Dataset, directory: Path, *, resume: bool = False
+) -> Iterator[Record]:
     """Train and test; yield a record for each epoch and each (epoch, method).
 
     A checkpoint is written to `directory` after every epoch, once that epoch's records have been

@@ -17,7 +17,7 @@ from rankconv.paper.summary import (
     summarise,
     times_as_fast,
 )
-from rankconv.paper.wording import percent_text, seconds_text, times_text
+from rankconv.paper.wording import epochs_text, percent_text, points_text, seconds_text, times_text
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def tiles(log: Log) -> tuple[Tile, ...]:
         scaled = " (scaled)" if rows[reference.LOOP].scaled else ""
         theirs = reference.LOOP_FACTOR * 9.1 / reference.SECONDS["rank 5"]
         beside = f"the paper: over {times_text(theirs)}"
-        found.append(Tile("Rank 5 against the loop", times_text(factor) + scaled, beside))
+        found.append(Tile(f"Rank 5 against the loop{scaled}", times_text(factor), beside))
     return tuple(found)
 
 
@@ -83,11 +83,11 @@ def _accuracy(log: Log, rows: dict[str, Summary]) -> Iterator[str]:
         )
         return
     paper = reference.ACCURACY[reference.PYTORCH]
-    points = 100 * (exact.accuracy - paper)
+    points = exact.accuracy - paper
     how = "matches or beats" if points >= 0 else "stays below"
     yield (
-        f"The exact network averages {exact.accuracy:.5f} over {exact.epochs} epochs and {how} "
-        f"the paper's {paper:.5f} ({points:+.2f} points)."
+        f"The exact network averages {exact.accuracy:.5f} over {epochs_text(exact.epochs)} and {how} "
+        f"the paper's {paper:.5f} ({points_text(points)})."
     )
 
 
@@ -160,7 +160,8 @@ def _rank_1(log: Log) -> Iterator[str]:
         )
     else:
         text = (
-            f"Rank 1 rises to {percent_text(best.accuracy)} in epoch {best.epoch} and falls to "
+            f"Rank 1 {'starts at' if best is trials[0] else 'rises to'} "
+            f"{percent_text(best.accuracy)} in epoch {best.epoch} and falls to "
             f"{percent_text(last.accuracy)} in epoch {last.epoch}"
         )
     shares = [

@@ -212,11 +212,15 @@ def _stack(kernel: FloatArray, rank: int, size: int) -> tuple[FloatArray, FloatA
 
     L (m * rank, size) holds the rows of all f_i* interleaved, so that L A, read as m rows of
     rank * size, has the terms side by side; R (rank * size, m) has the g_i*^T one below another.
+    The rows and columns of B come out with the even ones first, then the odd ones: the 2 x 2
+    max-pool that follows then works on halves that are contiguous.
     """
     terms = _slides(kernel, rank, size)
     left = np.stack([F for F, _ in terms], axis=1)  # (m, rank, size)
     right = np.concatenate([G for _, G in terms])  # (rank * size, m)
-    return np.ascontiguousarray(left.reshape(-1, size)), right
+    left = np.concatenate([left[0::2], left[1::2]])
+    right = np.concatenate([right[:, 0::2], right[:, 1::2]], axis=1)
+    return np.ascontiguousarray(left.reshape(-1, size)), np.ascontiguousarray(right)
 
 
 class _Layer:
@@ -224,41 +228,42 @@ class _Layer:
 
     def __init__(self, kernel: FloatArray, bias: float, rank: int, size: int) -> None:
         m = size - kernel.shape[0] + 1
+        half = m // 2
         self.left, self.right = _stack(kernel, rank, size)
-        self.bias = np.float32(bias)
+        self.bias = np.full((half, half), bias, np.float32)
+        self.zero = np.zeros((half, half), np.float32)
         self.product = np.empty((m * rank, size), np.float32)
         self.terms = self.product.reshape(m, rank * size)  # the same memory
         self.result = np.empty((m, m), np.float32)
-        self.even_rows, self.odd_rows = self.result[0::2], self.result[1::2]
-        self.rows = np.empty((m // 2, m), np.float32)
-        self.even, self.odd = self.rows[:, 0::2], self.rows[:, 1::2]
-        self.pooled = np.empty((m // 2, m // 2), np.float32)
+        self.upper, self.lower = self.result[:half], self.result[half:]
+        self.rows = np.empty((half, m), np.float32)
+        self.before, self.after = self.rows[:, :half], self.rows[:, half:]
+        self.pooled = np.empty((half, half), np.float32)
 
     def __call__(self, image: FloatArray) -> FloatArray:
         self.left.dot(image, self.product)
         self.terms.dot(self.right, self.result)
-        np.maximum(self.even_rows, self.odd_rows, self.rows)
-        np.maximum(self.even, self.odd, self.pooled)
-        np.add(self.pooled, self.bias, self.pooled)
-        return np.maximum(self.pooled, np.float32(0), self.pooled)
+        np.maximum(self.upper, self.lower, out=self.rows)
+        np.maximum(self.before, self.after, out=self.pooled)
+        np.add(self.pooled, self.bias, out=self.pooled)
+        return np.maximum(self.pooled, self.zero, out=self.pooled)
 
 
 def _stacked(weights: Weights, *, rank: int) -> Predict:
     layer1 = _Layer(weights.kernel1, weights.bias1, rank, 32)
     layer2 = _Layer(weights.kernel2, weights.bias2, rank, 14)
     features = layer2.pooled.reshape(-1)
-    zero = np.float32(0)
-    linear1, bias1 = weights.linear1, weights.linear1_bias
+    linear1, bias1 = np.ascontiguousarray(weights.linear1.T), weights.linear1_bias
     linear2, bias2 = weights.linear2, weights.linear2_bias
-    hidden, logits = np.empty_like(bias1), np.empty_like(bias2)
+    hidden, logits, zero = np.empty_like(bias1), np.empty_like(bias2), np.zeros_like(bias1)
 
     def predict(image: FloatArray) -> int:
         layer2(layer1(image))
-        linear1.dot(features, hidden)
-        np.add(hidden, bias1, hidden)
-        np.maximum(hidden, zero, hidden)
+        features.dot(linear1, hidden)
+        np.add(hidden, bias1, out=hidden)
+        np.maximum(hidden, zero, out=hidden)
         linear2.dot(hidden, logits)
-        np.add(logits, bias2, logits)
+        np.add(logits, bias2, out=logits)
         return int(logits.argmax())
 
     return predict
@@ -278,9 +283,9 @@ def _stacked_batch(weights: Weights, *, rank: int = FULL_RANK, block: int = 256)
             for left, right, bias in stacks:
                 n, m = len(layer), right.shape[1]
                 terms = np.matmul(left, layer).reshape(n * m, -1)  # (n m, rank size)
-                result = terms.dot(right).reshape(n, m // 2, 2, m)
-                rows = np.maximum(result[:, :, 0], result[:, :, 1])
-                layer = np.maximum(rows[..., 0::2], rows[..., 1::2])
+                result = terms.dot(right).reshape(n, m, m)
+                rows = np.maximum(result[:, : m // 2], result[:, m // 2 :])
+                layer = np.maximum(rows[..., : m // 2], rows[..., m // 2 :])
                 layer += bias
                 np.maximum(layer, 0, out=layer)
             hidden = layer.reshape(len(layer), -1).dot(weights.linear1.T)

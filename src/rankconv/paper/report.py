@@ -24,11 +24,28 @@ from rankconv.paper.findings import findings, tiles
 from rankconv.paper.interactive import interactive
 from rankconv.paper.palette import COLOURS
 from rankconv.paper.runlog import Log, LogError, Tie, Trial, read_log
-from rankconv.paper.summary import summarise, times_as_fast
-from rankconv.paper.wording import percent_text, seconds_text, times_text
+from rankconv.paper.summary import complete_epochs, summarise, times_as_fast
+from rankconv.paper.wording import epochs_text, percent_text, seconds_text, times_text
 
 _TEMPLATES = Path(__file__).with_name("templates")
+_FULL_WIDTH = ("average-test-time", "time-accuracy-plane", "rank-1-energy", "filters", "samples")
 _TIES_SHOWN = 100
+# The options of `rankconv reproduce` that decide its results.
+_OPTIONS = (
+    "epochs",
+    "batch_size",
+    "seed",
+    "hidden",
+    "learning_rate",
+    "weight_decay",
+    "schedule",
+    "normalize",
+    "flip",
+    "naive_every",
+    "naive_images",
+    "extra_every",
+    "threads",
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,7 @@ class Section:
 
     key: str
     title: str
+    short: str  # in the navigation
     text: str
     charts: tuple[Chart, ...]
 
@@ -80,30 +98,35 @@ def sections(log: Log, test_images: NDArray[np.generic] | None = None) -> tuple[
         Section(
             "training",
             "Training",
+            "Training",
             "How the network learned; all methods below share its weights.",
             (curves.train_accuracy(log), curves.train_loss(log)),
         ),
         Section(
             "time",
             "Test time",
+            "Time",
             "The test images one by one through the paper's seven methods, after each epoch.",
             _present(bars.average_time(log), curves.testing_time(log), curves.loop_time(log)),
         ),
         Section(
             "accuracy",
             "Test accuracy",
+            "Accuracy",
             "What each rank costs in accuracy.",
             _present(curves.testing_accuracy(log), bars.average_accuracy(log)),
         ),
         Section(
             "trade",
             "Time against accuracy",
+            "Trade-off",
             "Every method as one point, the paper's and the others.",
             (points.plane(log),),
         ),
         Section(
             "rank-1",
             "Why rank 1 falls",
+            "Rank 1",
             "A rank-1 filter is as good as the first singular value is dominant. As training goes "
             "on, the others grow.",
             _present(
@@ -113,11 +136,13 @@ def sections(log: Log, test_images: NDArray[np.generic] | None = None) -> tuple[
         Section(
             "extra",
             "Beyond the paper",
+            "Beyond",
             "Methods that the paper does not have, on the same images and weights.",
             _present(bars.extra_average_time(log), curves.extra_time(log)),
         ),
         Section(
             "set-up",
+            "Set-up",
             "Set-up",
             "What each method does before its first image.",
             _present(bars.setup_time(log)),
@@ -125,6 +150,7 @@ def sections(log: Log, test_images: NDArray[np.generic] | None = None) -> tuple[
         Section(
             "samples",
             "Sample images",
+            "Samples",
             "",
             _present(filters.samples(log, test_images)),
         ),
@@ -145,7 +171,12 @@ def _page(log: Log, chapters: tuple[Section, ...]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        seconds=seconds_text, percent=percent_text, times=times_text, png=png, value=_value
+        seconds=seconds_text,
+        percent=percent_text,
+        times=times_text,
+        epochs=epochs_text,
+        png=png,
+        value=_value,
     )
     beside = points.beside_paper(log)
     charts = [chart for section in chapters for chart in section.charts]
@@ -159,6 +190,8 @@ def _page(log: Log, chapters: tuple[Section, ...]) -> str:
         sections=chapters,
         beside=beside,
         rows=compare(log),
+        complete=complete_epochs(log),
+        tested=max(trial.epoch for trial in log.trials),
         tiles=tiles(log),
         findings=findings(log),
         methods=[(row, times_as_fast(log, row.method.key)) for row in summarise(log)],
@@ -168,6 +201,7 @@ def _page(log: Log, chapters: tuple[Section, ...]) -> str:
         command=_command(log),
         same_data=same_data(log),
         paper_epochs=reference.EPOCHS,
+        full_width=_FULL_WIDTH,
         is_samples=lambda chart: isinstance(chart, SampleChart),
         figures=_script_json(figures),
         colours=_script_json(list(COLOURS.values())),
@@ -207,20 +241,24 @@ def _ties(log: Log) -> list[tuple[Trial, Tie]]:
 def _value(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, list) and all(isinstance(part, str | int | float) for part in value):
+        return ", ".join(map(str, value))
     return str(value) if isinstance(value, str | int | float) else json.dumps(value)
 
 
 def _command(log: Log) -> str:
-    """The command that repeats the run, from its configuration."""
+    """The command that repeats the run: every option that its configuration names."""
+    digits = str(log.data["name"]).startswith("MNIST")  # the default data, which has no path
     words = ["rankconv", "reproduce"]
-    options = {
-        "--data": log.data.get("source"),
-        **{
-            f"--{name.replace('_', '-')}": log.config.get(name)
-            for name in ("epochs", "seed", "naive_every", "naive_images")
-        },
-    }
-    for option, value in options.items():
-        if value is not None:
-            words += [option, shlex.quote(str(value))]
-    return " ".join(words)
+    if not digits and "source" in log.data:
+        words += ["--data", str(log.data["source"])]
+    for name in _OPTIONS:
+        value = log.config.get(name)
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        elif value is not None:
+            words += [option, str(value)]
+    for key in log.config.get("methods") or ():
+        words += ["--method", str(key)]
+    return shlex.join(words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +20,14 @@ class Summary:
     epochs: int
     images: int  # timed in each epoch (the smallest number, if it changed)
     scaled: bool  # some of the seconds are estimated from a part of the images
-    partial: bool  # it missed epochs or images, so its accuracy averages something else
+    partial: bool  # it missed epochs, so its accuracy is an average over other ones
     seconds: float  # mean, as in the paper
     seconds_median: float
     seconds_low: float  # lower quartile
     seconds_high: float  # upper quartile
     setup_seconds: float  # mean; contained in `seconds`
     accuracy: float  # mean, as in the paper
+    accuracy_matched: float  # PyTorch's mean and the mean difference from it in shared epochs
     accuracy_last: float
     predictions: int  # images predicted in all the epochs
     disagreements: int  # predictions other than PyTorch's, ties apart (exact methods only)
@@ -34,26 +35,28 @@ class Summary:
 
 
 def complete_epochs(log: Log) -> tuple[int, ...]:
-    """The epochs that every regular method finished, so that averages compare like with like.
+    """The tested epochs, without the last one where a method that ran in all others is missing.
 
-    Regular are those that ran in more than half of the epochs; the loop may run in a few only. If
-    no epoch is complete yet, all count.
+    So the averages of a run that was stopped between two methods compare like with like.
     """
-    ran = {method.key: {trial.epoch for trial in log.of(method.key)} for method in log.methods}
-    tested = set().union(*ran.values())
-    regular = [epochs for epochs in ran.values() if len(epochs) > len(tested) / 2]
-    complete = tested.intersection(*regular)
-    return tuple(sorted(complete or tested))
+    ran = [{trial.epoch for trial in log.of(method.key)} for method in log.methods]
+    tested = sorted(set().union(*ran))
+    regular = [epochs for epochs in ran if epochs and epochs >= set(tested[:-1])]
+    cut = len(tested) > 1 and not all(tested[-1] in epochs for epochs in regular)
+    return tuple(tested[:-1] if cut else tested)
 
 
 def summarise(log: Log) -> tuple[Summary, ...]:
     """Average every method over the complete epochs, in the order of the run's declaration."""
     epochs = set(complete_epochs(log))
     kept = {m.key: [t for t in log.of(m.key) if t.epoch in epochs] for m in log.methods}
-    return tuple(_summary(m, kept[m.key], len(epochs)) for m in log.methods if kept[m.key])
+    pytorch = {trial.epoch: trial.accuracy for trial in kept.get(PYTORCH, ())}
+    return tuple(_summary(m, kept[m.key], len(epochs), pytorch) for m in log.methods if kept[m.key])
 
 
-def _summary(method: Method, trials: Sequence[Trial], epochs: int) -> Summary:
+def _summary(
+    method: Method, trials: Sequence[Trial], epochs: int, pytorch: Mapping[int, float]
+) -> Summary:
     seconds = np.array([trial.shown_seconds for trial in trials])
     low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75))
     return Summary(
@@ -61,18 +64,27 @@ def _summary(method: Method, trials: Sequence[Trial], epochs: int) -> Summary:
         epochs=len(trials),
         images=min(trial.images for trial in trials),
         scaled=any(trial.scaled for trial in trials),
-        partial=len(trials) < epochs or any(trial.scaled for trial in trials),
+        partial=len(trials) < epochs,
         seconds=float(seconds.mean()),
         seconds_median=float(median),
         seconds_low=float(low),
         seconds_high=float(high),
         setup_seconds=float(np.mean([trial.setup_seconds for trial in trials])),
         accuracy=float(np.mean([trial.accuracy for trial in trials])),
+        accuracy_matched=_matched(trials, pytorch),
         accuracy_last=trials[-1].accuracy,
         predictions=sum(trial.images for trial in trials),
         disagreements=sum(trial.disagreements for trial in trials),
         ties=sum(len(trial.ties) for trial in trials),
     )
+
+
+def _matched(trials: Sequence[Trial], pytorch: Mapping[int, float]) -> float:
+    shared = [trial for trial in trials if trial.epoch in pytorch]
+    if not shared:
+        return float(np.mean([trial.accuracy for trial in trials]))
+    differences = [trial.accuracy - pytorch[trial.epoch] for trial in shared]
+    return float(np.mean(list(pytorch.values())) + np.mean(differences))
 
 
 def times_as_fast(log: Log, key: str, *, reference: str = PYTORCH) -> float | None:

@@ -57,3 +57,21 @@ def count_text(count: float) -> str:
         if count >= size:
             return f"{count / size:.2g}{word}"
     return f"{count:,.0f}"
+
+
+def epochs_text(count: int) -> str:
+    """How many epochs.
+
+    >>> epochs_text(1), epochs_text(250)
+    ('1 epoch', '250 epochs')
+    """
+    return "1 epoch" if count == 1 else f"{count:,} epochs"
+
+
+def points_text(difference: float) -> str:
+    """A difference of shares in percentage points, with its sign.
+
+    >>> points_text(-0.0123)
+    '−1.23 points'
+    """
+    return f"{100 * difference:+.2f} points".replace("-", "−")

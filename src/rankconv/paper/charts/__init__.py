@@ -45,7 +45,8 @@ class Bar:
     name: str
     value: float
     colour: str
-    text: str
+    text: str  # beside the bar
+    note: str = ""  # what a reader gets who points at it
     low: float | None = None
     high: float | None = None
     paper: float | None = None
@@ -80,13 +81,13 @@ class Point:
     high: float
     colour: str
     kind: str  # 'paper', 'extra', 'batch'
-    partial: bool  # ran on a part of the epochs or images, so stays out of the fronts
+    scaled: bool  # ran on a part of the images, so stays out of the fronts
     above: bool = True  # where the code stands, so that neighbours do not cover each other
 
     @property
     def legend(self) -> str:
-        """The name behind its code, where the code does not say it already."""
-        return self.name if len(self.code) > 1 else f"{self.code} · {self.name}"
+        """The name behind its code."""
+        return f"{self.code} · {self.name}"
 
 
 @dataclass(frozen=True)

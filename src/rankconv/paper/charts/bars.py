@@ -7,7 +7,7 @@ from rankconv.paper.charts import Bar, BarChart
 from rankconv.paper.palette import slots
 from rankconv.paper.runlog import Log
 from rankconv.paper.summary import Summary, summarise
-from rankconv.paper.wording import images_text, percent_text, seconds_text
+from rankconv.paper.wording import epochs_text, images_text, percent_text, seconds_text
 
 
 def average_time(log: Log) -> BarChart | None:
@@ -24,7 +24,7 @@ def average_time(log: Log) -> BarChart | None:
             f"Mean over the epochs for {images_text(log.data['test'])}; the whiskers span the "
             "middle half of the epochs. A bar that reaches the right edge runs off the axis."
         ),
-        x_label=f"Seconds for {images_text(log.data['test'])}",
+        x_label="Seconds",
         bars=tuple(_time_bar(log, s, limit) for s in rows),
         unit="s",
         limit=limit,
@@ -44,7 +44,7 @@ def extra_average_time(log: Log) -> BarChart | None:
             f"Mean over the epochs for {images_text(log.data['test'])}, "
             "beside two of the paper's methods."
         ),
-        x_label=f"Seconds for {images_text(log.data['test'])} (logarithmic)",
+        x_label="Seconds",
         bars=tuple(_time_bar(log, s, None) for s in (*base, *rows)),
         unit="s",
         log=True,
@@ -61,15 +61,16 @@ def setup_time(log: Log) -> BarChart | None:
         title="Set-up, shown apart",
         caption=(
             "The decomposition, building matrices, loading a session: the mean in each epoch, "
-            "contained in the test times above. The text gives its share of them."
+            "contained in the test times above."
         ),
-        x_label="Seconds (logarithmic)",
+        x_label="Seconds",
         bars=tuple(
             Bar(
                 s.method.label,
                 s.setup_seconds,
                 slots(log)[s.method.key],
-                f"{seconds_text(s.setup_seconds)} ({_share(s.setup_seconds, s.seconds)})",
+                seconds_text(s.setup_seconds),
+                f"{percent_text(s.setup_seconds / s.seconds, digits=2)} of its test time",
             )
             for s in rows
         ),
@@ -86,14 +87,18 @@ def average_accuracy(log: Log) -> BarChart | None:
     return BarChart(
         key="average-test-accuracy",
         title="Average test accuracy",
-        caption="Mean over the epochs in which each method ran. Diamonds: the paper's values.",
+        caption=(
+            "Mean over the epochs in which each method ran. Diamonds: the paper's values."
+            + " ".join(f" * {s.method.label}: {_part(s)}." for s in rows if _part(s))
+        ),
         x_label="Test accuracy",
         bars=tuple(
             Bar(
                 s.method.label,
                 s.accuracy,
                 slots(log)[s.method.key],
-                percent_text(s.accuracy, digits=2) + _part(s),
+                percent_text(s.accuracy, digits=2) + "*" * (s.partial or s.scaled),
+                _part(s),
                 paper=reference.ACCURACY.get(s.method.key),
             )
             for s in rows
@@ -115,12 +120,6 @@ def _time_bar(log: Log, row: Summary, limit: float | None) -> Bar:
     )
 
 
-def _share(part: float, whole: float) -> str:
-    share = part / whole if whole else 0.0
-    return "under 0.1 %" if share < 0.001 else percent_text(share)
-
-
 def _part(row: Summary) -> str:
-    if row.scaled:
-        return f" ({row.epochs} epochs, {row.images:,} images)"
-    return f" ({row.epochs} epochs)" if row.partial else ""
+    parts = [epochs_text(row.epochs)] * row.partial + [f"{row.images:,} images"] * row.scaled
+    return ", ".join(parts) + " only" if parts else ""

@@ -20,6 +20,7 @@ from rankconv.paper.charts import (
 from rankconv.paper.runlog import Epoch, Log
 from rankconv.paper.summary import approximation, relative_singular_values
 
+_NAMED = 4  # the largest group of methods with one answer is named only up to this size
 _FRAMES = 21  # the interactive picture offers at most so many epochs
 
 
@@ -159,6 +160,9 @@ def _answers(
         if method.key in predictions:
             by_class.setdefault(predictions[method.key][i], []).append(method.label)
     order = sorted(by_class, key=lambda chosen: (chosen != truth, -len(by_class[chosen])))
+    largest = max(by_class, key=lambda chosen: len(by_class[chosen]))
+    if (size := len(by_class[largest])) > _NAMED:
+        by_class[largest] = [f"{'all' if len(by_class) == 1 else 'the other'} {size} methods"]
     return tuple(
         Answer(log.classes[chosen], chosen == truth, tuple(by_class[chosen])) for chosen in order
     )

@@ -11,9 +11,9 @@ from rankconv.paper.charts import Pair, PairChart, PlaneChart, Point
 from rankconv.paper.palette import slots
 from rankconv.paper.runlog import Log
 from rankconv.paper.summary import Summary, pareto_front, summarise, times_as_fast
-from rankconv.paper.wording import images_text
+from rankconv.paper.wording import epochs_text, images_text
 
-_CODES = {reference.PYTORCH: "PyTorch", reference.LOOP: "loop"}
+_CODES = {reference.PYTORCH: "P", reference.LOOP: "L"}
 
 
 def plane(log: Log) -> PlaneChart:
@@ -25,25 +25,29 @@ def plane(log: Log) -> PlaneChart:
             name=row.method.label + _remark(row),
             code=codes[row.method.key],
             seconds=row.seconds,
-            accuracy=row.accuracy,
+            accuracy=row.accuracy_matched,
             low=row.seconds_low,
             high=row.seconds_high,
             colour=slots(log)[row.method.key],
             kind="batch" if row.method.batch else row.method.group,
-            partial=row.partial,
+            scaled=row.scaled,
         )
         for row in rows
     )
     partial = any(row.partial for row in rows)
+    scaled = any(row.scaled for row in rows)
     return PlaneChart(
         key="time-accuracy-plane",
         title="Time against accuracy",
         caption=(
-            "Up and to the left is better. A front joins the methods that no other beats in both; "
+            f"For {images_text(log.data['test'])}; up and to the left is better. A front joins the "
+            "methods that no other beats in both; "
             "batch methods stay out of it, since they do not take the images one by one"
-            + (", and so does what ran on a part of the epochs or images." if partial else ".")
+            + (", and so does what ran on a part of the images." if scaled else ".")
+            + (" Methods that ran in some epochs only stand at " * partial)
+            + ("PyTorch's average and their mean difference from it in those epochs." * partial)
         ),
-        x_label=f"Seconds for {images_text(log.data['test'])} (logarithmic)",
+        x_label="Seconds",
         y_label="Average test accuracy",
         points=points,
         fronts=(
@@ -78,7 +82,7 @@ def beside_paper(log: Log) -> PairChart | None:
             "How many times as fast as PyTorch; 1 is PyTorch itself. Hollow: the paper (its loop "
             "is at most 1/13 as fast as PyTorch, its nearest method). Filled: here."
         ),
-        x_label="Times as fast as PyTorch (logarithmic)",
+        x_label="Times as fast as PyTorch",
         pairs=tuple(pairs),
     )
 
@@ -95,18 +99,20 @@ def _apart(points: Iterable[Point]) -> tuple[Point, ...]:
 
 
 def _front(points: tuple[Point, ...], kinds: tuple[str, ...]) -> tuple[int, ...]:
-    chosen = [i for i, point in enumerate(points) if point.kind in kinds and not point.partial]
+    chosen = [i for i, point in enumerate(points) if point.kind in kinds and not point.scaled]
     front = pareto_front([points[i].seconds for i in chosen], [points[i].accuracy for i in chosen])
     return tuple(chosen[i] for i in front)
 
 
 def _remark(row: Summary) -> str:
-    return (f" ({row.epochs} epochs)" if row.partial else "") + (" (scaled)" if row.scaled else "")
+    return (f" ({epochs_text(row.epochs)})" if row.partial else "") + (
+        " (scaled)" if row.scaled else ""
+    )
 
 
 def _codes(log: Log) -> dict[str, str]:
     codes: dict[str, str] = {}
-    letters = iter("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
     for method in log.methods:
         if method.key in reference.SEVEN:
             codes[method.key] = _CODES.get(method.key, method.key.removeprefix("rank "))

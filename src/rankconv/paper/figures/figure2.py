@@ -20,7 +20,9 @@ def draw_figure2(measured: Mapping[str, Any]) -> Figure:
 
     Args:
         measured: `loop_seconds` for a 3x3 filter over 1002x1002 values and `matmul_seconds` for
-            10000x1000 times 1000x10000 values; `processor` and `threads` appear where given.
+            10000x1000 times 1000x10000 values, as `paper.figure2.measure_figure2` gives them.
+            Where it holds the shapes `image`, `filter`, `left` and `right` they decide the number
+            of operations; `threads` and the `processor` of `machine` appear where given.
 
     Raises:
         ValueError: one of the two times is missing or is not a positive number.
@@ -35,11 +37,12 @@ def draw_figure2(measured: Mapping[str, Any]) -> Figure:
         if not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise ValueError(f"{name}={value!r} is not a positive number of seconds")
         times.append(float(value))
+    loop, matmul = _operations(measured)
     rows = [
         ("Python loop, paper", FIGURE_2.loop_seconds, FIGURE_2.loop_operations, "paper"),
-        ("Python loop, here", times[0], FIGURE_2.loop_operations, "rank 0"),
+        ("Python loop, here", times[0], loop, "rank 0"),
         ("matrix product, paper", FIGURE_2.matmul_seconds, FIGURE_2.matmul_operations, "paper"),
-        ("matrix product, here", times[1], FIGURE_2.matmul_operations, "rank 5"),
+        ("matrix product, here", times[1], matmul, "rank 5"),
     ]
     names = [row[0] for row in rows]
     colours = [light(row[3]) for row in rows]
@@ -58,8 +61,8 @@ def draw_figure2(measured: Mapping[str, Any]) -> Figure:
     lower.set_xscale("log")
     lower.set_xlim(left=min(rates) / 3, right=max(rates) * 6)
     where = ", ".join(
-        [str(measured["processor"])] * ("processor" in measured)
-        + [f"{measured['threads']} thread(s)"] * ("threads" in measured)
+        [str(measured["machine"]["processor"])] * ("machine" in measured)
+        + [f"threads: {measured['threads']}"] * ("threads" in measured)
     )
     title_of(figure, "Figure 2: a Python loop against one matrix product", where)
     return figure
@@ -68,3 +71,11 @@ def draw_figure2(measured: Mapping[str, Any]) -> Figure:
 def write_figure2(measured: Mapping[str, Any], out: Path) -> tuple[Path, Path]:
     """Write figure-2.png and figure-2.svg into a folder; see `draw_figure2`."""
     return save(draw_figure2(measured), Path(out), "figure-2")
+
+
+def _operations(measured: Mapping[str, Any]) -> tuple[int, int]:
+    if not {"image", "filter", "left", "right"} <= measured.keys():
+        return FIGURE_2.loop_operations, FIGURE_2.matmul_operations
+    (m, n), (i, j) = measured["image"], measured["filter"]
+    (rows, inner), (_, columns) = measured["left"], measured["right"]
+    return (m - i + 1) * (n - j + 1) * i * j, rows * inner * columns

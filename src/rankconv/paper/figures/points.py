@@ -28,6 +28,9 @@ def plane(chart: PlaneChart) -> Figure:
             color=light(colour),
             linestyle=DASHES[dash],
             linewidth=1.4,
+            marker="o",
+            markersize=14,
+            markerfacecolor="none",
             label=plain(name),
             zorder=1,
         )

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from rankconv.paper.charts import Bar, BarChart
-from rankconv.paper.interactive.look import blank, safe, tick
+from rankconv.paper.interactive.look import blank, log_ticks, safe, tick
 from rankconv.paper.palette import light
 from rankconv.paper.wording import percent_text, seconds_text
 
@@ -67,7 +67,8 @@ def bars(chart: BarChart) -> go.Figure:
     values = [bar.value for bar in chart.bars]
     if chart.log:
         low, high = float(np.log10(min(values))), float(np.log10(max(values)))
-        figure.update_xaxes(type="log", dtick=1, range=[low - 0.6, high + 0.45 * (high - low + 1)])
+        figure.update_xaxes(range=[low - 0.3, high + 0.5 * (high - low + 0.6)])
+        figure.update_xaxes(**log_ticks(values, seconds_text))
     else:
         top = max([*values, *(bar.paper or 0.0 for bar in chart.bars)])
         figure.update_xaxes(range=[0, chart.limit if chart.limit is not None else 1.42 * top])
@@ -75,7 +76,7 @@ def bars(chart: BarChart) -> go.Figure:
 
 
 def _hover(bar: Bar) -> str:
-    text = safe(bar.text)
+    text = safe(bar.text) + (f"<br>{safe(bar.note)}" if bar.note else "")
     if bar.low is not None and bar.high is not None:
         text += f"<br>middle half: {seconds_text(bar.low)} to {seconds_text(bar.high)}"
     if bar.paper is not None:

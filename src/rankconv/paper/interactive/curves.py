@@ -5,8 +5,9 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from rankconv.paper.charts import LineChart
-from rankconv.paper.interactive.look import blank, safe, tick
+from rankconv.paper.interactive.look import blank, log_ticks, safe, tick
 from rankconv.paper.palette import light
+from rankconv.paper.wording import seconds_text
 
 
 def lines(chart: LineChart) -> go.Figure:
@@ -55,8 +56,11 @@ def lines(chart: LineChart) -> go.Figure:
                 "yanchor": "top",
             },
         )
-    figure.update_xaxes(title_text=safe(chart.x_label), showgrid=False, tickformat="d")
+    places = [place for line in chart.lines for place in line.x]
+    few = max(places) - min(places) <= 10
+    figure.update_xaxes(title_text=safe(chart.x_label), showgrid=False, dtick=1 if few else None)
     figure.update_yaxes(title_text=safe(chart.y_label), **tick(chart.unit))
     if chart.log:
-        figure.update_yaxes(type="log", dtick=1, minor={"showgrid": False})
+        values = [value for line in chart.lines for value in line.y]
+        figure.update_yaxes(**log_ticks(values, seconds_text))
     return figure

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import plotly.graph_objects as go
@@ -11,7 +13,8 @@ from rankconv.paper.palette import light
 
 
 def safe(text: str) -> str:
-    return html.escape(text, quote=False)  # Plotly reads markup in its labels
+    """Text as it is: Plotly reads markup in its labels, and mathematics between dollars."""
+    return html.escape(text, quote=False).replace("$", "&#36;")
 
 
 def blank(**layout: Any) -> go.Figure:
@@ -35,12 +38,35 @@ def blank(**layout: Any) -> go.Figure:
             "bordercolor": light("axis"),
             "font": {"color": light("text")},
         },
-        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        legend={
+            "orientation": "h",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "x": 0,
+            "maxheight": 0.95,
+        },
         xaxis=axis,
         yaxis=axis,
     )
     figure.update_layout(**layout)
     return figure
+
+
+def log_ticks(values: Iterable[float], text: Callable[[float], str]) -> dict[str, Any]:
+    """A logarithmic axis whose labels are few enough for a phone."""
+    found = [value for value in values if value > 0]
+    low, high = math.floor(math.log10(min(found))), math.ceil(math.log10(max(found)))
+    decades = math.log10(max(found) / min(found))
+    steps = (1.0, 2.0, 5.0) if decades < 0.9 else (1.0, 3.0) if decades < 1.6 else (1.0,)
+    places = [step * 10.0**power for power in range(low - 1, high + 1) for step in steps]
+    return {
+        "type": "log",
+        "tickmode": "array",
+        "tickvals": places,
+        "ticktext": [text(place) for place in places],
+        "minor": {"showgrid": False},
+    }
 
 
 def tick(unit: str) -> dict[str, Any]:

@@ -12,7 +12,15 @@ from rankconv.paper.interactive.look import blank, safe
 from rankconv.paper.palette import DIVERGING, light
 from rankconv.paper.wording import percent_text
 
-_PLAIN = {"fixedrange": True, "showgrid": False, "zeroline": False, "showticklabels": False}
+_PLAIN = {
+    "fixedrange": True,
+    "showgrid": False,
+    "zeroline": False,
+    "showticklabels": False,
+    "showline": False,
+    "ticks": "",
+    "automargin": False,
+}
 
 
 def filters(chart: FilterChart) -> go.Figure:

@@ -6,15 +6,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from rankconv.paper.charts import PairChart, PlaneChart
-from rankconv.paper.interactive.look import blank, safe, tick
+from rankconv.paper.interactive.look import blank, log_ticks, safe, tick
 from rankconv.paper.palette import light
 from rankconv.paper.wording import percent_text, seconds_text, times_text
 
-_SYMBOLS = {"paper": "circle", "extra": "diamond-open", "batch": "triangle-up-open"}
+_SYMBOLS = {"paper": "circle", "extra": "diamond", "batch": "triangle-up"}
 
 
 def plane(chart: PlaneChart) -> go.Figure:
     figure = blank(hovermode="closest")
+    seconds = log_ticks((point.seconds for point in chart.points), seconds_text)
     for (name, places), dash, colour in zip(
         chart.fronts, ("solid", "dash"), ("muted", "train"), strict=False
     ):
@@ -22,8 +23,9 @@ def plane(chart: PlaneChart) -> go.Figure:
             name=safe(name),
             x=[chart.points[i].seconds for i in places],
             y=[chart.points[i].accuracy for i in places],
-            mode="lines",
+            mode="lines+markers",
             line={"shape": "hv", "dash": dash, "width": 1.6, "color": light(colour)},
+            marker={"symbol": "circle-open", "size": 21, "line": {"width": 1.6}},
             hoverinfo="skip",
         )
     for point in chart.points:
@@ -38,7 +40,7 @@ def plane(chart: PlaneChart) -> go.Figure:
             marker={
                 "symbol": _SYMBOLS[point.kind],
                 "size": 12,
-                "color": light(point.colour),
+                "color": light(point.colour if point.kind == "paper" else "ground"),
                 "line": {"width": 2, "color": light(point.colour)},
             },
             error_x={
@@ -47,6 +49,7 @@ def plane(chart: PlaneChart) -> go.Figure:
                 "array": [max(0.0, point.high - point.seconds)],
                 "arrayminus": [max(0.0, point.seconds - point.low)],
                 "thickness": 1,
+                "color": light(point.colour),
                 "width": 0,
             },
             hovertemplate=(
@@ -54,13 +57,15 @@ def plane(chart: PlaneChart) -> go.Figure:
                 f"<br>{percent_text(point.accuracy, digits=2)}<extra></extra>"
             ),
         )
-    figure.update_xaxes(title_text=safe(chart.x_label), type="log", dtick=1)
+    figure.update_xaxes(title_text=safe(chart.x_label), **seconds)
     figure.update_yaxes(title_text=safe(chart.y_label), **tick("%"))
     return figure
 
 
 def pairs(chart: PairChart) -> go.Figure:
     figure = blank(showlegend=False)
+    values = [value for pair in chart.pairs for value in (pair.paper, pair.ours)]
+    ratios = log_ticks(values, lambda value: f"{value:g}×")
     names = [safe(pair.name) for pair in chart.pairs]
     for pair, name in zip(chart.pairs, names, strict=True):
         figure.add_scatter(
@@ -70,6 +75,7 @@ def pairs(chart: PairChart) -> go.Figure:
             line={"color": light(pair.colour), "width": 2},
             marker={
                 "size": [10, 13],
+                "opacity": 1,
                 "color": [light("ground"), light(pair.colour)],
                 "line": {"color": light(pair.colour), "width": 2},
             },
@@ -87,5 +93,5 @@ def pairs(chart: PairChart) -> go.Figure:
     figure.update_yaxes(
         autorange="reversed", showgrid=False, ticksuffix="  ", tickfont={"color": light("text")}
     )
-    figure.update_xaxes(title_text=safe(chart.x_label), type="log", ticksuffix="×", dtick=1)
+    figure.update_xaxes(title_text=safe(chart.x_label), **ratios)
     return figure

@@ -25,7 +25,7 @@
     if (data[0].type === "heatmap") {
       const across = layout.xaxis.range[1] - layout.xaxis.range[0];
       const down = layout.yaxis.range[0] - layout.yaxis.range[1];
-      return Math.round((Math.min(width, 980) * down) / across) + (layout.sliders ? 90 : 30);
+      return Math.round((Math.min(width, 980) * down) / across) + (layout.sliders ? 125 : 30);
     }
     if (layout.yaxis.autorange === "reversed") {
       const rows = new Set(data.flatMap((trace) => trace.y)).size;
