@@ -225,11 +225,13 @@ def show_factorization(
     console: Console, kernel: str, *, rank: int | None, tol: float | None, out: Path | None
 ) -> None:
     """Print singular values and errors of every rank, and the chosen factors."""
-    from rankconv.factorize.slice_svd import split_kernel
+    from rankconv._checks import check_rank_or_tol
     from rankconv.kernels import parse_kernel
+    from rankconv.splitting import split_kernel
 
     matrix = parse_kernel(kernel)
-    split = split_kernel(matrix, rank=rank, tol=tol)
+    check_rank_or_tol(rank, tol, min(matrix.shape))
+    split = split_kernel(matrix, rank, tol).kernel
     values = np.linalg.svd(matrix, compute_uv=False)
     total = float(np.linalg.norm(values)) or 1.0
     table = Table(title=f"{matrix.shape[0]} x {matrix.shape[1]} filter")

@@ -39,8 +39,9 @@ def parse_kernel(text: str) -> Kernel:
 
 
 def gaussian(*, sigma: float, size: int | None = None) -> Kernel:
-    """A Gaussian of deviation `sigma` pixels that sums to 1; `size` defaults to 4 sigma each side."""
-    return np.outer(*(_bell(sigma, size),) * 2)
+    """A Gaussian of deviation `sigma` pixels, sum 1; `size` defaults to 4 sigma on each side."""
+    bell = _bell(sigma, size)
+    return np.asarray(np.outer(bell, bell))
 
 
 def box(*, size: int) -> Kernel:
@@ -65,10 +66,10 @@ def laplacian() -> Kernel:
 def log(*, sigma: float, size: int | None = None) -> Kernel:
     """The Laplacian of a Gaussian, shifted to sum to 0; its rank is 2."""
     g = _bell(sigma, size)
-    x = np.arange(len(g)) - (len(g) - 1) / 2
-    second = g * (x**2 / sigma**4 - 1 / sigma**2)
+    x: Kernel = np.arange(len(g)) - (len(g) - 1) / 2
+    second: Kernel = g * (x**2 / sigma**4 - 1 / sigma**2)
     second -= g * (second.sum() / g.sum())
-    return np.outer(second, g) + np.outer(g, second)
+    return np.asarray(np.outer(second, g) + np.outer(g, second))
 
 
 def disk(*, radius: float) -> Kernel:
@@ -109,7 +110,7 @@ def _odd_or_any(size: int, name: str) -> None:
 def _named(name: str, settings: str) -> Kernel:
     given: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in settings.split(","))):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
+        key, _, value = (piece.strip() for piece in part.partition("="))
         try:
             number = float(value)
         except ValueError:

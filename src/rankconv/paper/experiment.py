@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ from torch import nn
 from rankconv.paper import checkpoint
 from rankconv.paper.data import Dataset
 from rankconv.paper.machine import machine, versions
-from rankconv.paper.methods import Classes, Method, Predict, methods
+from rankconv.paper.methods import Method, methods
 from rankconv.paper.model import FloatArray, Weights, logits_float64, paper_network, weights_of
+from rankconv.paper.numpy_networks import Classes, Predict
 
 Record = dict[str, Any]
 
@@ -57,9 +58,9 @@ class Config:
 
     `naive_every` runs the Python loop in every n-th epoch only (and in the last), `naive_images` on
     that many test images only, drawn by the seed (None: all). `extra_every` runs the methods beyond
-    the paper in every n-th epoch only (and in the last). `methods` restricts the run to the given keys (None: all that can
-    run here); PyTorch always runs, since it is the reference. `block` is the number of images that
-    one method classifies before the next one takes its turn.
+    the paper in every n-th epoch only (and in the last). `methods` restricts the run to the given
+    keys (None: all that can run here); PyTorch always runs, since it is the reference. `block` is
+    the number of images that one method classifies before the next one takes its turn.
     """
 
     epochs: int = 250
@@ -177,15 +178,21 @@ def normalized(data: Dataset, how: str) -> tuple[FloatArray, FloatArray]:
     if how == "none":
         return train, test
     if how == "dataset":
-        mean, deviation = train.mean(dtype=np.float64), train.std(dtype=np.float64)
-        return tuple(((x - mean) / deviation).astype(np.float32) for x in (train, test))  # type: ignore[return-value]
+        mean, deviation = float(train.mean(dtype=np.float64)), float(train.std(dtype=np.float64))
+        return _scaled(train, mean, deviation), _scaled(test, mean, deviation)
     return _standardized(train), _standardized(test)
+
+
+def _scaled(images: FloatArray, mean: float, deviation: float) -> FloatArray:
+    return np.asarray((images - mean) / (deviation or 1.0), np.float32)
 
 
 def _standardized(images: FloatArray) -> FloatArray:
     centred = images - images.mean(axis=(1, 2), keepdims=True)
     deviation = centred.std(axis=(1, 2), keepdims=True)
-    return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-6)
+    result: FloatArray = np.zeros_like(centred)
+    np.divide(centred, deviation, out=result, where=deviation > 1e-6)
+    return result
 
 
 # Training.
@@ -232,7 +239,7 @@ def _train(
     order = torch.randperm(len(images), generator=shuffle)
     correct, loss_sum = 0, 0.0
     trainer.network.train()
-    for number, batch in enumerate(order.split(config.batch_size)):
+    for number, batch in enumerate(torch.split(order, config.batch_size)):
         inputs = images[batch]
         if config.flip:
             mirrored = torch.rand(len(batch), generator=shuffle) < 0.5
@@ -281,8 +288,8 @@ def _test(
     labels: NDArray[np.int64],
     config: Config,
     epoch: int,
-) -> Iterator[Record]:
-    """Every method over the test images, in turns of one block, so that all meet the same machine."""
+) -> Generator[Record, None, dict[str, Classes]]:
+    """Every method over the test images, in turns of a block, so that all meet the same machine."""
     trials = []
     for method in chosen:
         if not _due(method, config, epoch):

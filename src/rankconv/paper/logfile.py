@@ -75,9 +75,9 @@ def _until(log: Path, epoch: int) -> Iterator[Record]:
             record = json.loads(line)
         except json.JSONDecodeError:
             return  # the line that a crash cut in half, after which there is nothing
-        if record["type"] == "run" or record.get("epoch", epoch + 1) <= epoch:
-            if record["type"] != "samples":
-                yield record
+        lasting = record["type"] in ("run", "resume", "epoch", "method")
+        if lasting and record.get("epoch", 0) <= epoch:
+            yield record
 
 
 def _append(path: Path, text: str) -> None:
