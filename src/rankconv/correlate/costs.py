@@ -52,7 +52,7 @@ STREAM = 0.085e-9  # a byte of a multiply-add by whole-array passes
 PRODUCT = 0.0145e-9  # a multiply-add of a large float32 matrix product
 TILE_PRODUCT = 0.026e-9  # the same in a product of tiles
 BUILD = 0.15e-9  # a byte of a banded Toeplitz matrix
-BUTTERFLY = 0.24e-9  # an element of a transform times the logarithm of its length
+BUTTERFLY = 0.28e-9  # an element of a transform times the logarithm of its length
 # Matrix products in float64, complex64 and complex128, float32 being 1.
 PRODUCT_FACTOR = {"f": 1.0, "d": 2.1, "F": 4.0, "D": 8.4}
 
