@@ -86,8 +86,8 @@ def _accuracy(log: Log, rows: dict[str, Summary]) -> Iterator[str]:
     points = exact.accuracy - paper
     how = "matches or beats" if points >= 0 else "stays below"
     yield (
-        f"The exact network averages {exact.accuracy:.5f} over {epochs_text(exact.epochs)} and {how} "
-        f"the paper's {paper:.5f} ({points_text(points)})."
+        f"The exact network averages {exact.accuracy:.5f} over {epochs_text(exact.epochs)} and "
+        f"{how} the paper's {paper:.5f} ({points_text(points)})."
     )
 
 

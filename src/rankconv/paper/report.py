@@ -84,11 +84,11 @@ def write_report(
         raise LogError(f"{run.path}: no epoch has been trained and tested yet; run it a bit longer")
     out = Path(out)
     chapters = sections(run, test_images)
-    for section in chapters:
-        for chart in section.charts:
-            save(draw(chart), out / "figures", chart.key)
+    charts = _present(points.beside_paper(run), *(c for part in chapters for c in part.charts))
+    for chart in charts:
+        save(draw(chart), out / "figures", chart.key)
     page = out / "report.html"
-    write_beside(page, _page(run, chapters).encode("utf-8"))
+    write_beside(page, _page(run, chapters, charts).encode("utf-8"))
     return page
 
 
@@ -162,7 +162,7 @@ def _present(*charts: Chart | None) -> tuple[Chart, ...]:
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _page(log: Log, chapters: tuple[Section, ...]) -> str:
+def _page(log: Log, chapters: tuple[Section, ...], charts: tuple[Chart, ...]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -178,17 +178,15 @@ def _page(log: Log, chapters: tuple[Section, ...]) -> str:
         png=png,
         value=_value,
     )
-    beside = points.beside_paper(log)
-    charts = [chart for section in chapters for chart in section.charts]
     figures = {
         chart.key: interactive(chart).to_plotly_json()
-        for chart in (*charts, *_present(beside))
+        for chart in charts
         if not isinstance(chart, SampleChart)
     }
     return environment.get_template("report.html.j2").render(
         log=log,
         sections=chapters,
-        beside=beside,
+        beside=points.beside_paper(log),
         rows=compare(log),
         complete=complete_epochs(log),
         tested=max(trial.epoch for trial in log.trials),

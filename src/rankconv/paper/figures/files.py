@@ -20,6 +20,8 @@ def save(figure: Figure, folder: Path, key: str) -> tuple[Path, Path]:
     The same figure gives the same bytes each time (with the same version of matplotlib).
     """
     folder.mkdir(parents=True, exist_ok=True)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, for both files
     paths = []
     for kind in ("png", "svg"):
         buffer = io.BytesIO()

@@ -16,12 +16,14 @@ WIDTH = 7.6  # inches
 DASHES: Mapping[str, Any] = {"solid": "-", "dash": (0, (4, 2.5)), "dot": (0, (1, 1.6))}
 
 
-def plain(text: str) -> str:
-    return text.replace("$", r"\$")  # matplotlib reads a pair of dollars as mathematics
+def plain(text: str, *, most: int = 44) -> str:
+    """Text as it is, cut if long: matplotlib reads a pair of dollars as mathematics."""
+    short = text if len(text) <= most else text[: most - 1] + "…"
+    return short.replace("$", r"\$")
 
 
 def title_of(figure: Figure, title: str, note: str = "") -> None:
-    text = plain(title) + (f"\n{plain(note)}" if note else "")
+    text = plain(title, most=90) + (f"\n{plain(note, most=90)}" if note else "")
     figure.suptitle(text, x=0.01, ha="left", fontsize=12, fontweight="bold")
 
 
@@ -29,7 +31,7 @@ def style(axes: Axes, title: str, x_label: str, y_label: str = "", *, grid: str 
     axes.set_xlabel(plain(x_label), color=light("muted"))
     axes.set_ylabel(plain(y_label), color=light("muted"))
     if title:
-        axes.set_title(plain(title), loc="left", fontsize=12, fontweight="bold", pad=10)
+        axes.set_title(plain(title, most=90), loc="left", fontsize=12, fontweight="bold", pad=10)
     axes.set_axisbelow(True)
     chosen: Any = grid
     axes.grid(True, axis=chosen, color=light("grid"), linewidth=0.8)
