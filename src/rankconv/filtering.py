@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rankconv._checks import as_filter, as_numbers, check_rank_or_tol
-from rankconv.correlate import ALGORITHMS
+from rankconv.correlate import ALGORITHMS, takes
 from rankconv.geometry import Mode, check_boundary, output_shape, pad, padding
 from rankconv.planning import choose, work_dtype
 from rankconv.splitting import split_kernel
@@ -102,10 +102,10 @@ def _filter(
     k = (taps.shape[0], taps.shape[1])
     output_shape((A.shape[-2], A.shape[-1]), k, mode)  # refuses a kernel that does not fit
     dtype = work_dtype(A.dtype, taps.dtype, rank, tol)
-    if dtype.kind not in "fc" and algorithm == "fft":
+    if algorithm != "auto" and not takes(algorithm, dtype):
         raise ValueError(
-            f"algorithm='fft' rounds, but the result in {dtype} is exact: pass a float image, "
-            "or another algorithm"
+            f"algorithm={algorithm!r} does not work in {dtype}, the dtype of the result: use "
+            "'auto', or convert the image or the kernel first"
         )
     split = split_kernel(taps.astype(dtype), rank, tol).kernel
     A = A.astype(dtype, copy=False)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from rankconv._checks import as_filter, as_numbers, check_rank_or_tol
-from rankconv.correlate import ALGORITHMS, SplitKernel
+from rankconv.correlate import ALGORITHMS, SplitKernel, takes
 from rankconv.correlate.costs import COSTS, Job
 from rankconv.geometry import Mode, check_boundary, output_shape, padding
 from rankconv.splitting import split_kernel
@@ -154,10 +154,10 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """Every algorithm that gives the stated accuracy, with its estimated time."""
     job = Job(math.prod(padded[:-2]), padded[-2], padded[-1], *kernel, rank, dtype)
-    rounds = {"fft"} if dtype.kind not in "fc" else set()
-    return tuple(Candidate(name, *COSTS[name](job)) for name in ALGORITHMS if name not in rounds)
+    return tuple(Candidate(name, *COSTS[name](job)) for name in ALGORITHMS if takes(name, dtype))
 
 
+@lru_cache(maxsize=1024)
 def choose(
     padded: tuple[int, ...], kernel: tuple[int, int], rank: int, dtype: np.dtype[Any]
 ) -> str:
@@ -165,7 +165,6 @@ def choose(
     return _best(candidates(padded, kernel, rank, dtype))
 
 
-@lru_cache(maxsize=1024)
 def _best(options: tuple[Candidate, ...]) -> str:
     return min(options, key=lambda c: (c.measured_seconds is None, c.seconds)).algorithm
 

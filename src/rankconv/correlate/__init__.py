@@ -2,8 +2,8 @@
 
 Every algorithm is a function `(image, kernel) -> result`: `image` (..., H, W), `kernel` a
 `SplitKernel` of the same dtype, result (..., H - kH + 1, W - kW + 1). Padding, dtypes and
-checks are the caller's. A new algorithm is one file and one line here; the tests run over the
-dictionary.
+checks are the caller's. A new algorithm is one file and one line here, another in costs.py, and
+one in DTYPE_KINDS where it does not take every dtype; the tests run over the dictionary.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rankconv.correlate.direct import correlate_direct
@@ -33,4 +34,15 @@ ALGORITHMS: dict[str, Callable[[Array, SplitKernel], Array]] = {
     "fft": correlate_fft,
 }
 
-__all__ = ["ALGORITHMS", "SplitKernel"]
+# Kinds of dtype that an algorithm takes, where it is not all of "iufc".
+DTYPE_KINDS: dict[str, str] = {
+    "fft": "fc",  # rounds, and integers stay exact
+}
+
+
+def takes(name: str, dtype: np.dtype[Any]) -> bool:
+    """Whether the algorithm works in `dtype`."""
+    return dtype.kind in DTYPE_KINDS.get(name, "iufc")
+
+
+__all__ = ["ALGORITHMS", "DTYPE_KINDS", "SplitKernel", "takes"]
