@@ -547,7 +547,8 @@ def test_samples_are_pictures_where_images_are_given(
     assert not list(tmp_path.iterdir())
 
 
-def test_without_images_samples_are_a_table(tmp_path: Path) -> None:
+def test_without_images_samples_are_a_table(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("rankconv.paper.report.save", lambda *_: None)  # the page alone
     lines = records(epochs=1)
     lines[-2]["predictions"] = {"rank -1": [3] * 12, "rank 1": [5] * 12}
     lines[-2]["labels"] = [3] * 12
