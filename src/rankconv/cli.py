@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,19 +45,25 @@ TolOption = Annotated[
 ]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"rankconv {importlib.metadata.version('rankconv')}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the full traceback of an error.")
     ] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+        ),
+    ] = False,
 ) -> None:
-    """Options that stand before the command."""
-    if version:
-        from rankconv.paper.machine import versions
-
-        console.print(f"rankconv {versions(('rankconv',))['rankconv']}", highlight=False)
-        raise typer.Exit
+    """Options that stand before the command; `main` acts on --debug."""
 
 
 @app.command()
@@ -124,8 +131,8 @@ def reproduce(
 ) -> None:
     """Run the experiment of the paper: train its network and time seven methods every epoch.
 
-    The log, a checkpoint and the report go to the output folder. A run that was stopped, however,
-    continues with the same command and --resume.
+    The log, a checkpoint and the report go to the output folder. A run that was stopped at any
+    moment continues with the same command and --resume.
 
     Example: rankconv reproduce --data CIFAR-10-images.tar.xz --naive-every 25
     """

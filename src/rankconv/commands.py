@@ -201,9 +201,10 @@ def show_plan(
     from rankconv import plan
     from rankconv.kernels import parse_kernel
 
+    matrix = parse_kernel(kernel)
     planned = plan(
         parse_shape(shape),
-        parse_kernel(kernel),
+        matrix.astype(dtype) if dtype in ("float32", "float64") else matrix,
         rank=rank,
         tol=tol,
         mode=mode,

@@ -66,8 +66,8 @@ def laplacian() -> Kernel:
 def log(*, sigma: float, size: int | None = None) -> Kernel:
     """The Laplacian of a Gaussian, shifted to sum to 0; its rank is 2."""
     g = _bell(sigma, size)
-    x: Kernel = np.arange(len(g)) - (len(g) - 1) / 2
-    second: Kernel = g * (x**2 / sigma**4 - 1 / sigma**2)
+    x = np.arange(len(g)) - (len(g) - 1) / 2
+    second = g * (x**2 / sigma**4 - 1 / sigma**2)
     second -= g * (second.sum() / g.sum())
     return np.asarray(np.outer(second, g) + np.outer(g, second))
 
@@ -99,7 +99,7 @@ def _bell(sigma: float, size: int | None) -> Kernel:
     _odd_or_any(size, "size")
     x = np.arange(size) - (size - 1) / 2
     bell = np.exp(-0.5 * (x / sigma) ** 2)
-    return np.asarray(bell / bell.sum())
+    return np.asarray(bell / bell.sum(), np.float64)
 
 
 def _odd_or_any(size: int, name: str) -> None:
