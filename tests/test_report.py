@@ -19,7 +19,7 @@ from PIL import Image
 from rankconv.paper import reference
 from rankconv.paper.charts import LineChart, bars, curves, filters, points
 from rankconv.paper.comparison import compare
-from rankconv.paper.figures import draw, write_figure2
+from rankconv.paper.figures import draw, draw_figure2, write_figure2
 from rankconv.paper.figures.files import write_beside
 from rankconv.paper.findings import findings, tiles
 from rankconv.paper.interactive import interactive
@@ -406,6 +406,15 @@ def test_figure_2(tmp_path: Path) -> None:
         "threads": 1,
         "machine": {"processor": "Test $processor$"},
     }
+    shapes = {"image": [12, 12], "filter": [3, 3], "left": [10, 20], "right": [20, 30]}
+    seconds, rates = draw_figure2({**measured, **shapes}).axes
+    assert [bar.get_width() for bar in seconds.patches] == [
+        7.74310302734375,
+        3.25,
+        4.093238830566406,
+        1.5,
+    ]
+    assert [bar.get_width() for bar in rates.patches][1::2] == [900 / 3.25, 6000 / 1.5]
     png, svg = write_figure2(measured, tmp_path / "new")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
@@ -554,6 +563,7 @@ def test_without_images_samples_are_a_table(tmp_path: Path, monkeypatch: Any) ->
     lines[-2]["labels"] = [3] * 12
     text = write_report(write_log(tmp_path / "log.jsonl", lines), tmp_path).read_text("utf-8")
     assert "<img" not in text
+    assert "figures/samples.png" not in text
     assert text.count("<b>✓ cat</b> PyTorch</span>") == 12
     assert text.count("<b>✗ dog</b> NumPy, rank 1</span>") == 12
 

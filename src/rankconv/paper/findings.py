@@ -165,7 +165,7 @@ def _rank_1(log: Log) -> Iterator[str]:
             f"{percent_text(last.accuracy)} in epoch {last.epoch}"
         )
     shares = [
-        f"{layer} {percent_text(first, digits=0)} to {percent_text(final, digits=0)}"
+        f"{percent_text(first, digits=0)} to {percent_text(final, digits=0)} in {layer}"
         for layer in layers(log)
         for first, final in [relative_singular_values(log, layer)[[0, -1], 0] ** 2]
     ]

@@ -45,12 +45,16 @@ DIVERGING = ("#2166ac", "#f7f7f7", "#b2182b")
 
 
 def slots(log: Log) -> dict[str, str]:
-    """The colour name of each declared method: its own for the paper's seven, else in turn."""
+    """The colour name of each declared method: its own for the paper's seven, else in turn.
+
+    The stacked form of a rank has the colour of the rank.
+    """
     names: dict[str, str] = {}
     spare = 0
     for method in log.methods:
-        if method.key in COLOURS:
-            names[method.key] = method.key
+        own = method.key.replace("stacked ", "rank ", 1)
+        if own.startswith("rank ") and own in COLOURS:
+            names[method.key] = own
         else:
             names[method.key] = f"extra {spare % 8}"
             spare += 1

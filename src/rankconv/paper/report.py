@@ -28,7 +28,15 @@ from rankconv.paper.summary import complete_epochs, summarise, times_as_fast
 from rankconv.paper.wording import epochs_text, percent_text, seconds_text, times_text
 
 _TEMPLATES = Path(__file__).with_name("templates")
-_FULL_WIDTH = ("average-test-time", "time-accuracy-plane", "rank-1-energy", "filters", "samples")
+_FULL_WIDTH = (
+    "average-test-time",
+    "time-accuracy-plane",
+    "rank-1-energy",
+    "filters",
+    "extra-average-time",
+    "extra-test-time",
+    "set-up-time",
+)
 _TIES_SHOWN = 100
 # The options of `rankconv reproduce` that decide its results.
 _OPTIONS = (
@@ -86,7 +94,8 @@ def write_report(
     chapters = sections(run, test_images)
     charts = _present(points.beside_paper(run), *(c for part in chapters for c in part.charts))
     for chart in charts:
-        save(draw(chart), out / "figures", chart.key)
+        if not _is_table(chart):
+            save(draw(chart), out / "figures", chart.key)
     page = out / "report.html"
     write_beside(page, _page(run, chapters, charts).encode("utf-8"))
     return page
@@ -158,6 +167,10 @@ def sections(log: Log, test_images: NDArray[np.generic] | None = None) -> tuple[
     return tuple(section for section in found if section.charts)
 
 
+def _is_table(chart: Chart) -> bool:
+    return isinstance(chart, SampleChart) and chart.samples[0].picture is None
+
+
 def _present(*charts: Chart | None) -> tuple[Chart, ...]:
     return tuple(chart for chart in charts if chart is not None)
 
@@ -200,6 +213,7 @@ def _page(log: Log, chapters: tuple[Section, ...], charts: tuple[Chart, ...]) ->
         same_data=same_data(log),
         paper_epochs=reference.EPOCHS,
         full_width=_FULL_WIDTH,
+        is_table=_is_table,
         is_samples=lambda chart: isinstance(chart, SampleChart),
         figures=_script_json(figures),
         colours=_script_json(list(COLOURS.values())),

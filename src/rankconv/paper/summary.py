@@ -71,7 +71,7 @@ def _summary(
         seconds_high=float(high),
         setup_seconds=float(np.mean([trial.setup_seconds for trial in trials])),
         accuracy=float(np.mean([trial.accuracy for trial in trials])),
-        accuracy_matched=_matched(trials, pytorch),
+        accuracy_matched=_matched(method, trials, pytorch),
         accuracy_last=trials[-1].accuracy,
         predictions=sum(trial.images for trial in trials),
         disagreements=sum(trial.disagreements for trial in trials),
@@ -79,11 +79,13 @@ def _summary(
     )
 
 
-def _matched(trials: Sequence[Trial], pytorch: Mapping[int, float]) -> float:
+def _matched(method: Method, trials: Sequence[Trial], pytorch: Mapping[int, float]) -> float:
     shared = [trial for trial in trials if trial.epoch in pytorch]
     if not shared:
         return float(np.mean([trial.accuracy for trial in trials]))
-    differences = [trial.accuracy - pytorch[trial.epoch] for trial in shared]
+    # Where every class was PyTorch's there is no difference, even if only some images were seen.
+    same = method.exact and not any(trial.disagreements or trial.ties for trial in trials)
+    differences = [0.0 if same else t.accuracy - pytorch[t.epoch] for t in shared]
     return float(np.mean(list(pytorch.values())) + np.mean(differences))
 
 

@@ -135,12 +135,14 @@ def _time_lines(
 
 def _line(log: Log, method: Method, *, accuracy: bool = False) -> Line:
     trials = log.of(method.key)
-    scaled = any(trial.scaled for trial in trials) and not accuracy
+    scaled = any(trial.scaled for trial in trials)
+    fewest = min(trial.images for trial in trials)
+    seen = f" (on {fewest:,} images)" if scaled and accuracy else ""
     sparse = len(trials) <= _FEW or len(trials) < len(log.epochs) / 2
     under = accuracy and method.key == reference.PYTORCH
     dash = "dash" if method.key == "rank 5" and accuracy else "dot" if method.batch else "solid"
     return Line(
-        name=method.label + (" (scaled)" if scaled else ""),
+        name=method.label + (" (scaled)" if scaled and not accuracy else "") + seen,
         x=tuple(trial.epoch for trial in trials),
         y=tuple(trial.accuracy if accuracy else trial.shown_seconds for trial in trials),
         colour=slots(log)[method.key],

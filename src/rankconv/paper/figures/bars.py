@@ -5,8 +5,9 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from rankconv.paper.charts import BarChart
-from rankconv.paper.figures.look import WIDTH, plain, style, units
+from rankconv.paper.figures.look import WIDTH, log_units, plain, style, units
 from rankconv.paper.palette import light
+from rankconv.paper.wording import seconds_text
 
 
 def bars(chart: BarChart) -> Figure:
@@ -55,7 +56,10 @@ def bars(chart: BarChart) -> Figure:
             annotation_clip=False,
             fontweight="bold" if off else "normal",
         )
-    units(axes, "x", chart.unit, log=chart.log)
+    if chart.log:
+        log_units(axes.xaxis, values, seconds_text)
+    else:
+        units(axes.xaxis, chart.unit)
     style(axes, chart.title, chart.x_label, grid="x")
     axes.tick_params(axis="y", labelcolor=light("text"))
     return figure

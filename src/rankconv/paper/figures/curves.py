@@ -6,8 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rankconv.paper.charts import LineChart
-from rankconv.paper.figures.look import DASHES, WIDTH, plain, style, units
+from rankconv.paper.figures.look import DASHES, WIDTH, log_units, plain, style, units
 from rankconv.paper.palette import light
+from rankconv.paper.wording import seconds_text
 
 
 def lines(chart: LineChart) -> Figure:
@@ -54,7 +55,9 @@ def lines(chart: LineChart) -> Figure:
         )
     if chart.log:
         axes.set_yscale("log")
-    units(axes, "y", chart.unit, log=chart.log)
+        log_units(axes.yaxis, (y for line in chart.lines for y in line.y), seconds_text)
+    else:
+        units(axes.yaxis, chart.unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     style(axes, chart.title, chart.x_label, chart.y_label)
     if len(chart.lines) > 1:

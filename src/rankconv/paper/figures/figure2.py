@@ -60,10 +60,9 @@ def draw_figure2(measured: Mapping[str, Any]) -> Figure:
         style(axes, "", label, grid="x")
     lower.set_xscale("log")
     lower.set_xlim(left=min(rates) / 3, right=max(rates) * 6)
-    where = ", ".join(
-        [str(measured["machine"]["processor"])] * ("machine" in measured)
-        + [f"threads: {measured['threads']}"] * ("threads" in measured)
-    )
+    facts = [measured.get("machine", {}).get("processor")]
+    facts += [f"threads: {measured['threads']}" if "threads" in measured else None]
+    where = ", ".join(str(fact) for fact in facts if fact)
     title_of(figure, "Figure 2: a Python loop against one matrix product", where)
     return figure
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from rankconv.paper.charts.ticks import log_places
 from rankconv.paper.palette import light
-from rankconv.paper.wording import seconds_text
 
 WIDTH = 7.6  # inches
 DASHES: Mapping[str, Any] = {"solid": "-", "dash": (0, (4, 2.5)), "dot": (0, (1, 1.6))}
@@ -41,14 +42,12 @@ def style(axes: Axes, title: str, x_label: str, y_label: str = "", *, grid: str 
         spine.set_color(light("axis"))
 
 
-def units(axes: Axes, which: str, unit: str, *, log: bool = False) -> None:
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    if log:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_minor_locator(NullLocator())
+def units(axis: Axis, unit: str) -> None:
     if unit == "%":
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 6):g} %"))
-    elif unit == "×":
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-    elif unit == "s" and log:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: seconds_text(value)))
+
+
+def log_units(axis: Axis, values: Iterable[float], text: Callable[[float], str]) -> None:
+    axis.set_major_locator(FixedLocator(log_places(values)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))

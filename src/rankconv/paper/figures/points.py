@@ -5,9 +5,9 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from rankconv.paper.charts import PairChart, PlaneChart
-from rankconv.paper.figures.look import DASHES, WIDTH, plain, style, units
+from rankconv.paper.figures.look import DASHES, WIDTH, log_units, plain, style, units
 from rankconv.paper.palette import light
-from rankconv.paper.wording import times_text
+from rankconv.paper.wording import seconds_text, times_text
 
 _MARKERS = {"paper": "o", "extra": "D", "batch": "^"}
 
@@ -60,8 +60,8 @@ def plane(chart: PlaneChart) -> Figure:
             color=light("text"),
         )
     axes.margins(x=0.08, y=0.12)
-    units(axes, "x", "s", log=True)
-    units(axes, "y", "%")
+    log_units(axes.xaxis, (point.seconds for point in chart.points), seconds_text)
+    units(axes.yaxis, "%")
     style(axes, chart.title, chart.x_label, chart.y_label)
     figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=8.5)
     return figure
@@ -89,7 +89,8 @@ def pairs(chart: PairChart) -> Figure:
     axes.set_yticks(range(len(chart.pairs)), [plain(pair.name) for pair in chart.pairs])
     axes.invert_yaxis()
     axes.margins(x=0.1, y=0.12)
-    units(axes, "x", "×", log=True)
+    values = (value for pair in chart.pairs for value in (pair.paper, pair.ours))
+    log_units(axes.xaxis, values, lambda value: f"{value:g}×")
     style(axes, chart.title, chart.x_label, grid="x")
     axes.tick_params(axis="y", labelcolor=light("text"))
     return figure

@@ -61,7 +61,7 @@ def bars(chart: BarChart) -> go.Figure:
             showarrow=False,
             font={"color": light("ground") if beyond else light("text"), "size": 12},
         )
-    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
+    figure.update_yaxes(range=[len(names) - 0.4, -0.6], showgrid=False, ticksuffix="  ")
     figure.update_yaxes(tickfont={"color": light("text")}, fixedrange=True)
     figure.update_xaxes(title_text=safe(chart.x_label), **tick(chart.unit))
     values = [bar.value for bar in chart.bars]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import plotly.graph_objects as go
 
+from rankconv.paper.charts.ticks import log_places
 from rankconv.paper.palette import light
 
 
@@ -23,7 +23,7 @@ def blank(**layout: Any) -> go.Figure:
         "linecolor": light("axis"),
         "zeroline": False,
         "automargin": True,
-        "title": {"font": {"color": light("muted"), "size": 13}},
+        "title": {"font": {"color": light("muted"), "size": 13}, "standoff": 8},
         "tickfont": {"color": light("muted")},
     }
     figure = go.Figure()
@@ -54,12 +54,8 @@ def blank(**layout: Any) -> go.Figure:
 
 
 def log_ticks(values: Iterable[float], text: Callable[[float], str]) -> dict[str, Any]:
-    """A logarithmic axis whose labels are few enough for a phone."""
-    found = [value for value in values if value > 0]
-    low, high = math.floor(math.log10(min(found))), math.ceil(math.log10(max(found)))
-    decades = math.log10(max(found) / min(found))
-    steps = (1.0, 2.0, 5.0) if decades < 0.9 else (1.0, 3.0) if decades < 1.6 else (1.0,)
-    places = [step * 10.0**power for power in range(low - 1, high + 1) for step in steps]
+    """A logarithmic axis with labelled round places."""
+    places = log_places(values)
     return {
         "type": "log",
         "tickmode": "array",

@@ -91,7 +91,10 @@ def pairs(chart: PairChart) -> go.Figure:
         )
     figure.add_vline(1, line={"color": light("axis"), "width": 1.5})
     figure.update_yaxes(
-        autorange="reversed", showgrid=False, ticksuffix="  ", tickfont={"color": light("text")}
+        range=[len(names) - 0.4, -0.8],
+        showgrid=False,
+        ticksuffix="  ",
+        tickfont={"color": light("text")},
     )
     figure.update_xaxes(title_text=safe(chart.x_label), **ratios)
     return figure

@@ -27,7 +27,7 @@
       const down = layout.yaxis.range[0] - layout.yaxis.range[1];
       return Math.round((Math.min(width, 980) * down) / across) + (layout.sliders ? 125 : 30);
     }
-    if (layout.yaxis.autorange === "reversed") {
+    if (layout.yaxis.range?.[0] > layout.yaxis.range?.[1]) {
       const rows = new Set(data.flatMap((trace) => trace.y)).size;
       return 70 + rows * (narrow ? 36 : 40);
     }
@@ -44,7 +44,11 @@
     layout.height = height(figure, width);
     layout.width = width;
     layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
-    if (width < 480) layout.font.size = 11;
+    if (width < 480) {
+      layout.font.size = 11;
+      for (const trace of data) // too close to each other here; the legend names them
+        if (trace.mode === "markers+text" && trace.marker.symbol !== "circle") trace.mode = "markers";
+    }
     // A slider keeps its place when the page is drawn anew.
     if (layout.sliders && box.layout?.sliders) {
       const active = box.layout.sliders[0].active;
