@@ -415,6 +415,13 @@ def test_figure_2(tmp_path: Path) -> None:
         1.5,
     ]
     assert [bar.get_width() for bar in rates.patches][1::2] == [900 / 3.25, 6000 / 1.5]
+    names = [label.get_text() for label in seconds.get_yticklabels()]
+    assert names[1::2] == [
+        "Python loop, here (another size)",
+        "matrix product, here (another size)",
+    ]
+    names = [label.get_text() for label in draw_figure2(measured).axes[0].get_yticklabels()]
+    assert names[1::2] == ["Python loop, here", "matrix product, here"]
     png, svg = write_figure2(measured, tmp_path / "new")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
