@@ -98,6 +98,18 @@ def test_the_network_learns_real_digits(tmp_path: Path, monkeypatch) -> None:
     assert trials[-1]["accuracy"] > 0.6
 
 
+def test_progress_names_stage_method_and_images(tmp_path: Path) -> None:
+    records = list(experiment.run(small(epochs=1, methods=("rank 1",)), digits(), tmp_path))
+    progress = [r for r in records if r["type"] == "progress"]
+    assert {(r["stage"], r["method"]) for r in progress} == {
+        ("train", ""),
+        ("test", "PyTorch"),
+        ("test", "NumPy, rank 1"),
+    }
+    assert {r["total"] for r in progress} == {192, 60}
+    assert all(0 <= r["done"] <= r["total"] for r in progress)
+
+
 def test_a_run_repeats_from_its_seed(tmp_path: Path) -> None:
     config = small(methods=("rank 1",))
     run(config, tmp_path / "a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -77,7 +78,7 @@ def _show_run(console: Console, records: Iterable[Record], epochs: int) -> None:
             if kind == "progress":
                 progress.update(
                     stage,
-                    description=f"{record['stage']}, epoch {record['epoch']}",
+                    description=" ".join(filter(None, (record["stage"], record["method"]))),
                     completed=record["done"],
                     total=record["total"],
                 )
@@ -131,7 +132,11 @@ def figure2(console: Console, out: Path, *, seed: int, threads: int) -> None:
 
     with console.status("a Python loop over 1,000,000 pixels, then one matrix product"):
         measured = measure_figure2(seed=seed, threads=threads)
-    files = write_figure2(measured, out)
+    out.mkdir(parents=True, exist_ok=True)
+    beside = out / "figure-2.json.part"
+    beside.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    beside.replace(out / "figure-2.json")
+    files = (out / "figure-2.json", *write_figure2(measured, out))
     console.print(
         f"Python loop {measured['loop_seconds']:.2f} s (paper: 7.74 s), "
         f"matrix product {measured['matmul_seconds']:.2f} s (paper: 4.09 s), "
@@ -139,7 +144,7 @@ def figure2(console: Console, out: Path, *, seed: int, threads: int) -> None:
         highlight=False,
     )
     for file in files:
-        console.print(f"figure: {file}", highlight=False, soft_wrap=True)
+        console.print(f"written: {file}", highlight=False, soft_wrap=True)
 
 
 # The data.

@@ -11,7 +11,7 @@ tests are its readers, and it writes a checkpoint after every epoch:
     method    after each method        images, correct, seconds, set-up, disagreements and ties
     samples   at the end               some test images with every method's class
     end       last                     the number of epochs
-    progress  often, never logged      stage, epoch, done, total
+    progress  often, never logged      stage, method, epoch, images done and in all
 """
 
 from __future__ import annotations
@@ -307,16 +307,15 @@ def _test(
         with trial.method.around():
             trial.predict(images[:2]) if trial.method.batch else trial.predict(images[0])
 
-    blocks = range(0, len(images), config.block)
-    total = len(blocks)
-    for turn, start_image in enumerate(blocks):
+    for turn, start_image in enumerate(range(0, len(images), config.block)):
         # Another method begins each turn, so that none always follows the same neighbour.
         for trial in trials[turn % len(trials) :] + trials[: turn % len(trials)]:
             if not trial.method.batch:
+                yield _progress("test", epoch, start_image, len(images), trial.method.label)
                 _timed_block(trial, images, start_image, start_image + config.block)
-        yield _progress("test", epoch, turn + 1, total)
     for trial in trials:
         if trial.method.batch:
+            yield _progress("test", epoch, len(images), len(images), trial.method.label)
             with trial.method.around():
                 start = time.perf_counter()
                 classes = trial.predict(images)
@@ -459,5 +458,13 @@ def _samples(predictions: dict[str, Classes], labels: NDArray[np.int64], config:
     }
 
 
-def _progress(stage: str, epoch: int, done: int, total: int) -> Record:
-    return {"type": "progress", "stage": stage, "epoch": epoch, "done": done, "total": total}
+def _progress(stage: str, epoch: int, done: int, total: int, method: str = "") -> Record:
+    """What is being done now: `done` of `total` images, by which method when testing."""
+    return {
+        "type": "progress",
+        "stage": stage,
+        "epoch": epoch,
+        "done": done,
+        "total": total,
+        "method": method,
+    }
