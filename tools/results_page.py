@@ -50,7 +50,7 @@ def page(log: Log, bench: dict[str, Any], figure2: dict[str, Any], seeds: list[L
                 "# Results",
                 _introduction(log),
                 "## What was found\n\n" + "\n".join(f"- {sentence}" for sentence in findings(log)),
-                "## Beside the paper\n\nTimes are from another machine than the paper's, so the ratios "
+                "## Beside the paper\n\nThe machine is not the paper's, so the ratios "
                 "to PyTorch say more than the seconds.\n\n" + _comparison(log),
                 "## Where it differs from the paper\n\n" + _differences(log, bench),
                 "## Every method\n\n" + _methods(log),
