@@ -1,0 +1,69 @@
+"""MkDocs hook: the command reference, written from the command's own help at every build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+MARK = "<!-- command reference -->"
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the reference where a page has the mark."""
+    return markdown.replace(MARK, reference()) if MARK in markdown else markdown
+
+
+def reference() -> str:
+    """A section for each command with its arguments, options and defaults."""
+    import typer
+
+    from rankconv.cli import app
+
+    return "\n\n".join(_command(("rankconv",), typer.main.get_command(app)))
+
+
+def _command(path: tuple[str, ...], command: Any) -> Iterator[str]:
+    children = getattr(command, "commands", {})
+    yield f"## {' '.join(path)}"
+    yield (command.help or "").strip()
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    usage = [*path, "[OPTIONS]", *map(_placeholder, arguments), *(["COMMAND"] if children else [])]
+    yield "```text\n" + " ".join(usage) + "\n```"
+    rows = [_row(p) for p in command.params if not getattr(p, "hidden", False)]
+    if rows:
+        yield "\n".join(["| Argument | Meaning | Default |", "|---|---|---|", *rows])
+    for name, child in children.items():
+        yield from _command((*path, name), child)
+
+
+def _row(parameter: Any) -> str:
+    meaning = " ".join((parameter.help or "").split())
+    default = parameter.default
+    if parameter.required:
+        shown = "required"
+    elif default is None or default is False or default == [] or callable(default):
+        shown = ""
+    else:
+        shown = f"`{default}`"
+        if parameter.secondary_opts:
+            shown = f"`{parameter.opts[0]}`"
+    return f"| {_names(parameter)} | {_text(meaning)} | {shown} |"
+
+
+def _names(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"`{_placeholder(parameter)}`"
+    names = [*parameter.opts, *parameter.secondary_opts]
+    value = "" if parameter.is_flag else f" {_placeholder(parameter)}"
+    return ", ".join(f"`{name}{value}`" for name in names)
+
+
+def _placeholder(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.name.upper())
+
+
+def _text(text: str) -> str:
+    """Plain text for a table cell: nothing in it is markup."""
+    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;")):
+        text = text.replace(sign, entity)
+    return "".join(f"\\{sign}" if sign in "*_`[]" else sign for sign in text)
