@@ -60,7 +60,7 @@ def setup_time(log: Log) -> BarChart | None:
         key="set-up-time",
         title="Set-up, shown apart",
         caption=(
-            "The decomposition, building matrices, loading a session: the mean in each epoch, "
+            "The decomposition, building matrices, loading a model: the mean over the epochs, "
             "contained in the test times above."
         ),
         x_label="Seconds",
