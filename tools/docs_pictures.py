@@ -91,7 +91,7 @@ def overview(colour: Colour) -> Figure:
         rankconv.correlate2d(photograph(), LARGE, "same", "reflect", rank=rank)[crop]
         for rank in ranks
     ]
-    figure = Figure(figsize=(9.6, 6.3))
+    figure = Figure(figsize=(8.0, 5.5))
     grid = figure.add_gridspec(
         4, 7, left=0.005, right=0.995, top=0.95, bottom=0.06, hspace=0.08, wspace=0.06,
         height_ratios=(1, 1, 1, 1),
@@ -99,12 +99,12 @@ def overview(colour: Colour) -> Figure:
     for column, (chain, result) in enumerate(zip(chains, results, strict=True)):
         top, middle, low = (figure.add_subplot(grid[row, column + 1]) for row in range(3))
         signed_map(top, chain.dense(), colour, scale=np.abs(LARGE).max())
-        title = "the filter itself" if ranks[column] is None else f"rank {chain.rank}"
+        title = "whole filter" if ranks[column] is None else f"rank {chain.rank}"
         top.set_title(title, fontsize=11, fontweight="bold", color=colour("text"))
         photo(middle, result, colour, low=-0.15, high=0.15)
         signed_map(low, result - results[-1], colour, scale=0.15)
     photo(figure.add_subplot(grid[1, 0]), photograph()[crop], colour, low=0, high=1)
-    for row, text in ((0, "a filter of\n15 × 15"), (2, "difference from\nthe filter itself"),
+    for row, text in ((0, "filter of\n15 × 15"), (2, "difference\nfrom the\nwhole filter"),
                       (3, "time for\n512 × 512\npixels")):  # fmt: skip
         label = figure.add_subplot(grid[row, 0])
         label.axis("off")
@@ -124,7 +124,7 @@ def _time_bars(axes: Axes, chains: list[rankconv.Factorization], colour: Colour)
         axes.text(x, quartile3, f"{median:.1f} ms\n{error}", ha="center", va="bottom",
                   fontsize=10, color=colour("text"))  # fmt: skip
     axes.set_xlim(-0.5, 5.5)
-    axes.set_ylim(0, 1.6 * max(high for _, _, high in bars))
+    axes.set_ylim(0, 1.7 * max(high for _, _, high in bars))
     axes.set_xticks(range(6), [f"rank {chain.rank}" for chain in chains])
     axes.tick_params(colors=colour("muted"), length=0, labelsize=10)
     axes.set_yticks([])
@@ -163,7 +163,7 @@ def slides(colour: Colour) -> Figure:
     f, g = factors(SMALL, 1)
     F, G = rankconv.extended_slide(f[0], A.shape[0]), rankconv.extended_slide(g[0], A.shape[1]).T
     B = F @ A @ G
-    figure = Figure(figsize=(9.6, 3.6))
+    figure = Figure(figsize=(9.6, 3.1))
     parts = ((F, "f*", "·"), (A, "A", "·"), (G, "g*ᵀ", "="), (B, "B", ""))
     _product(figure, parts, colour, photos=("A", "B"))
     return figure
@@ -176,7 +176,7 @@ def stacked(colour: Colour) -> Figure:
     H, W = A.shape
     left = np.concatenate([rankconv.extended_slide(v, H) for v in f], axis=1)  # (14, 3 * 18)
     lines = np.concatenate([A @ rankconv.extended_slide(v, W).T for v in g])  # (3 * 18, 20)
-    figure = Figure(figsize=(9.6, 5.2))
+    figure = Figure(figsize=(9.6, 4.9))
     parts = ((left, "[ f₁*  f₂*  f₃* ]", "·"), (lines, "", "="), (left @ lines, "B", ""))
     made = _product(figure, parts, colour, photos=("B",), gap=11.0)
     for axes, cut in ((made[0], "v"), (made[1], "h")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ def reference() -> str:
 def _command(path: tuple[str, ...], command: Any) -> Iterator[str]:
     children = getattr(command, "commands", {})
     yield f"## {' '.join(path)}"
-    yield (command.help or "").strip()
+    yield re.sub(r"(?m)^Example: (.*)$", r"Example: `\1`", (command.help or "").strip())
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     usage = [*path, "[OPTIONS]", *map(_placeholder, arguments), *(["COMMAND"] if children else [])]
     yield "```text\n" + " ".join(usage) + "\n```"
