@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,8 @@ def parse_kernel(text: str) -> Kernel:
     """The filter that `text` describes, float64 (kH, kW).
 
     Either a name with settings (`gaussian:sigma=3,size=13`, `box:size=5`, `sobel`, `sobel:axis=1`,
-    `laplacian`, `log:sigma=2`, `disk:radius=4`), or the path of a `.npy` file, or rows of numbers
-    separated by semicolons (`1,0,-1;2,0,-2;1,0,-1`).
+    `prewitt`, `laplacian`, `log:sigma=2`, `disk:radius=4`), or the path of a `.npy` file, or rows
+    of numbers with semicolons between rows (`1,0,-1;2,0,-2;1,0,-1` or `1 0 -1; 2 0 -2; 1 0 -1`).
 
     Raises ValueError that says what was not understood.
 
@@ -31,31 +33,36 @@ def parse_kernel(text: str) -> Kernel:
     """
     text = text.strip()
     name, _, settings = text.partition(":")
-    if name in KERNELS:
-        return _named(name, settings)
-    if text.endswith(".npy"):
+    if name.strip() in KERNELS:
+        return _named(name.strip(), settings)
+    if text.lower().endswith(".npy"):
         return _from_file(Path(text))
     return _from_numbers(text)
 
 
 def gaussian(*, sigma: float, size: int | None = None) -> Kernel:
-    """A Gaussian of deviation `sigma` pixels, sum 1; `size` defaults to 4 sigma on each side."""
+    """A Gaussian of deviation `sigma` pixels, sum 1; `size` defaults to 4 sigma on each side.
+
+    Equivalent: what `scipy.ndimage.gaussian_filter` applies.
+    """
     bell = _bell(sigma, size)
     return np.asarray(np.outer(bell, bell))
 
 
 def box(*, size: int) -> Kernel:
     """The mean over `size` x `size` pixels."""
-    _odd_or_any(size, "size")
+    _check_size(size, "size")
     return np.full((size, size), 1.0 / size**2)
 
 
 def sobel(*, axis: int = 0) -> Kernel:
     """The 3 x 3 Sobel derivative along `axis`, with the signs of `scipy.ndimage.sobel`."""
-    if axis not in (0, 1):
-        raise ValueError(f"sobel: axis={axis} is not 0 or 1")
-    kernel = np.outer([-1.0, 0.0, 1.0], [1.0, 2.0, 1.0])
-    return kernel if axis == 0 else np.ascontiguousarray(kernel.T)
+    return _derivative("sobel", [1.0, 2.0, 1.0], axis)
+
+
+def prewitt(*, axis: int = 0) -> Kernel:
+    """The 3 x 3 Prewitt derivative along `axis`, with the signs of `scipy.ndimage.prewitt`."""
+    return _derivative("prewitt", [1.0, 1.0, 1.0], axis)
 
 
 def laplacian() -> Kernel:
@@ -66,8 +73,7 @@ def laplacian() -> Kernel:
 def log(*, sigma: float, size: int | None = None) -> Kernel:
     """The Laplacian of a Gaussian, shifted to sum to 0; its rank is 2."""
     g = _bell(sigma, size)
-    x = np.arange(len(g)) - (len(g) - 1) / 2
-    second = g * (x**2 / sigma**4 - 1 / sigma**2)
+    second = bell(_places(len(g)), sigma, order=2)
     second -= g * (second.sum() / g.sum())
     return np.asarray(np.outer(second, g) + np.outer(g, second))
 
@@ -86,28 +92,67 @@ KERNELS: dict[str, Callable[..., Kernel]] = {
     "gaussian": gaussian,
     "box": box,
     "sobel": sobel,
+    "prewitt": prewitt,
     "laplacian": laplacian,
     "log": log,
     "disk": disk,
 }
 
 
+def bell(places: Kernel, sigma: float, *, order: int = 0) -> Kernel:
+    """A Gaussian at `places` (n,), sum 1, or its derivative of `order`.
+
+    The derivative is a polynomial times the Gaussian: q_0 = 1, q_(n+1) = q_n' - x q_n / sigma^2.
+    """
+    weights = np.exp(-0.5 / (sigma * sigma) * places**2)
+    weights = weights / weights.sum()
+    slope = np.polynomial.Polynomial([0.0, -1.0 / (sigma * sigma)])
+    factor = np.polynomial.Polynomial([1.0])
+    for _ in range(order):
+        factor = factor.deriv() + slope * factor
+    return np.asarray(weights * factor(places) if order else weights, np.float64)
+
+
+@lru_cache(maxsize=256)
+def gaussian_line(sigma: float, radius: int, order: int = 0) -> Kernel:
+    """`bell` at the whole numbers from -radius to radius, (2 radius + 1,), read-only."""
+    weights = bell(np.arange(-radius, radius + 1, dtype=np.float64), sigma, order=order)
+    weights.flags.writeable = False
+    return weights
+
+
+def gaussian_radius(sigma: float, truncate: float = 4.0) -> int:
+    """Pixels on each side of the centre, as `scipy.ndimage.gaussian_filter` takes them."""
+    return int(truncate * sigma + 0.5)
+
+
 def _bell(sigma: float, size: int | None) -> Kernel:
     if not 0 < sigma <= 250:
         raise ValueError(f"sigma={sigma} must be above 0 and at most 250 pixels")
-    size = 2 * math.ceil(4 * sigma) + 1 if size is None else size
-    _odd_or_any(size, "size")
-    x = np.arange(size) - (size - 1) / 2
-    bell = np.exp(-0.5 * (x / sigma) ** 2)
-    return np.asarray(bell / bell.sum(), np.float64)
+    size = 2 * gaussian_radius(sigma) + 1 if size is None else size
+    _check_size(size, "size")
+    return bell(_places(size), sigma)
 
 
-def _odd_or_any(size: int, name: str) -> None:
+def _places(size: int) -> Kernel:
+    """Distances from the centre; between two pixels where `size` is even."""
+    return np.asarray(np.arange(size) - (size - 1) / 2, np.float64)
+
+
+def _derivative(name: str, across: list[float], axis: int) -> Kernel:
+    if axis not in (0, 1):
+        raise ValueError(f"{name}: axis={axis} is not 0 or 1")
+    kernel = np.outer([-1.0, 0.0, 1.0], across)
+    return kernel if axis == 0 else np.ascontiguousarray(kernel.T)
+
+
+def _check_size(size: int, name: str) -> None:
     if not 1 <= size <= 4096:
         raise ValueError(f"{name}={size} must be between 1 and 4096 pixels")
 
 
 def _named(name: str, settings: str) -> Kernel:
+    allowed = inspect.signature(KERNELS[name]).parameters
     given: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in settings.split(","))):
         key, _, value = (piece.strip() for piece in part.partition("="))
@@ -118,43 +163,56 @@ def _named(name: str, settings: str) -> Kernel:
                 f"kernel {name!r}: {part!r} is not a setting such as sigma=3"
             ) from None
         whole = key in ("size", "axis")
-        if whole and number != int(number):
+        if whole and not number.is_integer():
             raise ValueError(f"kernel {name!r}: {key}={value} must be a whole number")
+        if key in given:
+            raise ValueError(f"kernel {name!r}: {key} is set twice")
         given[key] = int(number) if whole else number
-    try:
-        return KERNELS[name](**given)
-    except TypeError:
-        wanted = ", ".join(KERNELS[name].__kwdefaults__ or {}) or "none"
-        allowed = KERNELS[name].__code__.co_varnames[: KERNELS[name].__code__.co_kwonlyargcount]
+    needed = [key for key, p in allowed.items() if p.default is inspect.Parameter.empty]
+    if not set(needed) <= set(given) <= set(allowed):
+        optional = [key for key in allowed if key not in needed]
         raise ValueError(
             f"kernel {name!r} takes the settings {', '.join(allowed) or 'none'} "
-            f"(optional: {wanted}), not {', '.join(given) or 'none'}"
-        ) from None
+            f"(optional: {', '.join(optional) or 'none'}), not {', '.join(given) or 'none'}"
+        )
+    return KERNELS[name](**given)
 
 
 def _from_file(path: Path) -> Kernel:
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
         raise ValueError(f"kernel file {path} does not exist") from None
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"kernel file {path} is not a .npy array of numbers: {error}") from None
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
+    if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "fiu":
         raise ValueError(
             f"kernel file {path} holds {array.dtype} of shape {array.shape}: "
             "a filter is a real matrix (kH, kW)"
         )
-    return np.asarray(array, np.float64)
+    return _finite(np.asarray(array, np.float64), f"kernel file {path}")
 
 
 def _from_numbers(text: str) -> Kernel:
     try:
-        rows = [[float(v) for v in row.split(",")] for row in text.strip(";").split(";")]
+        rows = [
+            [float(v) for v in (row.split(",") if "," in row else row.split())]
+            for row in text.strip("; ").split(";")
+        ]
     except ValueError:
+        rows = []
+    if not rows or not all(rows):
         raise ValueError(
             f"kernel {text!r} is none of {', '.join(KERNELS)}, no .npy file and no rows of "
             "numbers such as '1,0,-1;2,0,-2;1,0,-1'"
-        ) from None
+        )
     if len({len(row) for row in rows}) != 1:
         raise ValueError(f"kernel {text!r} has rows of {sorted({len(r) for r in rows})} numbers")
-    return np.array(rows)
+    return _finite(np.array(rows), f"kernel {text!r}")
+
+
+def _finite(kernel: Kernel, name: str) -> Kernel:
+    if not np.isfinite(kernel).all():
+        raise ValueError(f"{name} holds NaN or infinity: a filter is made of finite numbers")
+    return kernel
