@@ -414,10 +414,12 @@ def write(path: Path, content: bytes) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[*PICTURES, []], help="which pictures")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(PICTURES)}; default: all")
     parser.add_argument("--measure", action="store_true", help="take the times anew")
     parser.add_argument("--out", type=Path, default=PICTURES_FOLDER, help="the folder")
     chosen = parser.parse_args()
+    if unknown := [name for name in chosen.names if name not in PICTURES]:
+        parser.error(f"{unknown} are not among {', '.join(PICTURES)}")
     chosen.out.mkdir(parents=True, exist_ok=True)
     if chosen.measure:
         write(TIMES, (json.dumps(measure(), indent=1) + "\n").encode())

@@ -30,25 +30,22 @@ def _command(path: tuple[str, ...], command: Any) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     usage = [*path, "[OPTIONS]", *map(_placeholder, arguments), *(["COMMAND"] if children else [])]
     yield "```text\n" + " ".join(usage) + "\n```"
-    rows = [_row(p) for p in command.params if not getattr(p, "hidden", False)]
-    if rows:
-        yield "\n".join(["| Argument | Meaning | Default |", "|---|---|---|", *rows])
+    for parameter in command.params:
+        if not getattr(parameter, "hidden", False):
+            yield f"{_names(parameter)}\n:   {_meaning(parameter)}"
     for name, child in children.items():
         yield from _command((*path, name), child)
 
 
-def _row(parameter: Any) -> str:
-    meaning = " ".join((parameter.help or "").split())
+def _meaning(parameter: Any) -> str:
+    text = _text(" ".join((parameter.help or "").split()))
     default = parameter.default
     if parameter.required:
-        shown = "required"
-    elif default is None or default is False or default == [] or callable(default):
-        shown = ""
-    else:
-        shown = f"`{default}`"
-        if parameter.secondary_opts:
-            shown = f"`{parameter.opts[0]}`"
-    return f"| {_names(parameter)} | {_text(meaning)} | {shown} |"
+        return f"{text} Required."
+    if default is None or default is False or default == [] or callable(default):
+        return text
+    shown = parameter.opts[0] if parameter.secondary_opts else default
+    return f"{text} Default: `{shown}`."
 
 
 def _names(parameter: Any) -> str:
@@ -64,7 +61,7 @@ def _placeholder(parameter: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Plain text for a table cell: nothing in it is markup."""
-    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;")):
+    """Plain text: nothing in it is markup."""
+    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(sign, entity)
     return "".join(f"\\{sign}" if sign in "*_`[]" else sign for sign in text)
