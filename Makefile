@@ -39,7 +39,7 @@ types: install ## mypy, strict
 	$(BIN)/mypy
 
 docs: install ## build the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 docs-serve: install ## show the documentation while writing it
 	$(BIN)/mkdocs serve
