@@ -53,8 +53,8 @@ class Config:
     deviation, "none" the grey values in [0, 1]) and half of the training images mirrored (`flip`),
     SGD with Nesterov momentum, a rate that falls with a cosine to a fiftieth within 40 epochs and
     stays there (`schedule="anneal"`; "cosine" falls to zero over the whole run), and a hidden
-    width of 500. A network with one filter a layer depends much on where it starts: of the seeds
-    0 to 5, 3 became the best and is the default; docs/results.md has the spread.
+    width of 500. A network with one filter a layer depends much on where it starts: of a few
+    seeds, 3 became the best and is the default; docs/results.md has the spread.
 
     `naive_every` runs the Python loop in every n-th epoch only (and in the last), `naive_images` on
     that many test images only, drawn by the seed (None: all). `extra_every` runs the methods beyond
