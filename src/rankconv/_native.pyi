@@ -30,6 +30,23 @@ class Net:
     def __call__(self, image: Array, /) -> Array: ...
     def batch(self, images: Array, *, workers: int = 1) -> Array: ...
 
+class Filter:
+    def __new__(
+        cls,
+        columns: Array,
+        rows: Array | None,
+        top: int,
+        bottom: int,
+        left: int,
+        right: int,
+        boundary: int,
+        constant: float,
+        keep_dtype: bool,
+        workers: int,
+        /,
+    ) -> Self: ...
+    def __call__(self, image: Array, /, *, out: Array | None = None) -> Array: ...
+
 def conv_relu_pool(
     images: Array,
     kernel: Array,

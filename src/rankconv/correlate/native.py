@@ -1,249 +1,134 @@
-"""The compiled kernels, and what stands in for them where they could not be built."""
+"""The compiled filters: planned once, called many times; nothing is padded or copied first."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rankconv._native_module import native as _module
+from rankconv.correlate.kernel import SplitKernel
+from rankconv.correlate.small import SmallNet, available, conv_relu_pool
+from rankconv.geometry import BOUNDARIES, Pair, check_boundary
+
 if TYPE_CHECKING:
     from rankconv import _native
-
-    available = True
+    from rankconv._native import Filter
 else:
-    try:
-        from rankconv import _native
+    _native = _module
 
-        available = True
-    except ImportError:
-        _native = None
-        available = False
+__all__ = [
+    "DTYPES",
+    "SmallNet",
+    "available",
+    "compile_filter",
+    "conv_relu_pool",
+    "correlate_native_direct",
+    "correlate_native_separable",
+]
 
 Array = NDArray[Any]
 
+DTYPES: tuple[str, ...] = ("float32", "float64", "uint8", "uint16")
+# The numbers of the C++ enumeration `Boundary`, by geometry's names.
+_NUMBERS = {"fill": 0, "nearest": 1, "symm": 2, "mirror": 3, "wrap": 4}
 
-def conv_relu_pool(
-    image: ArrayLike,
-    kernel: ArrayLike,
-    bias: float,
+
+def compile_filter(
+    kernel: ArrayLike | None = None,
     *,
-    rank: int | None = None,
-    out: Array | None = None,
-) -> Array:
-    """Valid correlation, plus a bias, ReLU and 2x2 max-pool, in one pass over small images.
+    factors: tuple[ArrayLike, ArrayLike] | None = None,
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0)),
+    boundary: str = "fill",
+    fillvalue: float = 0.0,
+    keep_dtype: bool = False,
+    workers: int | None = 1,
+) -> Filter:
+    """A filter to be called as `filter(image, *, out=None)`, on images (..., H, W) of any strides.
 
-    `image` (..., H, W) and `kernel` (kH, kW) give (..., (H - kH + 1) // 2, (W - kW + 1) // 2), in
-    float64 if the image is float64 and in float32 otherwise. With `rank` the kernel is replaced by
-    its best separable approximation of that rank (Eckart-Young); `None` correlates with the
-    kernel as it is. NaN stays NaN.
+    Pass `kernel` (kH, kW) to correlate directly, or `factors`, (r, kH) and (r, kW), to correlate
+    with sum_i f_i g_i^T in r passes over rows and one over columns. `padding` is how far the image
+    goes on, ((above, below), (left, right)), by `boundary` as in `correlate2d`; nothing is padded
+    in memory. Results are (..., H + above + below - kH + 1, W + left + right - kW + 1).
 
-    Raises ValueError for an image that is too small, a rank below 1, or an `out` of another shape
-    or type. Equivalent to PyTorch's
-    `max_pool2d(relu(conv2d(image, kernel, bias)), 2)` and to steps 1 to 3 of the paper's network
-    (section X).
+    Images are float32, float64, uint8 or uint16. Sums and taps are float64 for float64 images and
+    float32 for the others, and so are the results; with `keep_dtype`, uint8 and uint16 results
+    have the image's dtype, rounded to nearest (ties to even) and saturated, 0 for NaN.
+    `workers` is the number of threads, None for as many as pay off; the results do not depend on
+    it. Calls release the GIL and may run in many Python threads at once. `out` may overlap the
+    image; it is then written at the end. Where an image holds NaN or infinity, a separable filter
+    of rank above 1 may give NaN for a direct filter's infinity.
+
+    Raises ValueError for options out of range and ImportError without the native module; the
+    filter raises TypeError for other dtypes and ValueError for images that are too small.
+    Equivalent: `scipy.signal.correlate2d`, `scipy.ndimage.correlate`.
+    Source: the paper, section VIII.
 
     >>> import numpy as np
-    >>> conv_relu_pool(np.eye(4), np.ones((3, 3)), -1.0)
-    array([[2.]])
+    >>> box = compile_filter(factors=(np.ones((1, 3)), np.ones((1, 3))))
+    >>> box(np.ones((4, 5), np.float32))
+    array([[9., 9., 9.],
+           [9., 9., 9.]], dtype=float32)
     """
-    images = np.asarray(image)
-    dtype = np.float64 if images.dtype == np.float64 else np.float32
-    images = np.ascontiguousarray(images, dtype)
-    taps = np.ascontiguousarray(kernel, dtype)
-    if images.ndim < 2 or taps.ndim != 2 or taps.size == 0:
-        raise ValueError(
-            f"image of shape {images.shape} and kernel of shape {taps.shape}; "
-            "an image is (..., H, W) and a kernel (kH, kW) with at least one tap"
+    if _module is None:
+        raise ImportError(
+            "rankconv's native module is not built here: install a C++17 compiler and reinstall "
+            "rankconv, or use rankconv.correlate2d, which also works without it"
         )
-    H, W = images.shape[-2:]
-    kH, kW = taps.shape
-    pooled = ((H - kH + 1) // 2, (W - kW + 1) // 2)
-    if min(pooled) < 1:
-        raise ValueError(
-            f"image of shape {images.shape}; with a kernel of {kH} x {kW} and a 2 x 2 pool "
-            f"it must be at least {kH + 1} x {kW + 1}"
-        )
-    shape = (*images.shape[:-2], *pooled)
-    if out is not None and (out.shape != shape or out.dtype != dtype):
-        raise ValueError(
-            f"out of shape {out.shape} and type {out.dtype}; this needs {shape} and "
-            f"{np.dtype(dtype)}"
-        )
-    columns, rows = (None, None) if rank is None else _factors(taps, rank)
-    direct = out is not None and _is_plain(out) and not np.may_share_memory(out, images)
-    target = out if out is not None and direct else np.empty(shape, dtype)
-    if available:
-        _native.conv_relu_pool(
-            images.reshape(-1, H, W),
-            taps,
-            columns,
-            rows,
-            float(bias),
-            target.reshape(-1, *pooled),
-        )
-    else:
-        target[...] = _layer(images, _approximation(taps, columns, rows), float(bias))
-    if out is None or direct:
-        return target
-    out[...] = target
-    return out
-
-
-def _is_plain(array: Array) -> bool:
-    return bool(array.flags.carray and array.dtype.isnative)
-
-
-def _factors(kernel: Array, rank: int) -> tuple[Array, Array]:
-    """The best factors of that rank: columns (r, kH) and rows (r, kW)."""
-    most = min(kernel.shape)
-    if not 1 <= rank <= most:
-        raise ValueError(f"rank={rank} is not one of 1 to {most}, the ranks of this kernel")
-    return _cached_factors(kernel.tobytes(), kernel.shape, kernel.dtype.char, rank)
-
-
-@lru_cache(maxsize=256)
-def _cached_factors(
-    data: bytes, shape: tuple[int, int], dtype: str, rank: int
-) -> tuple[Array, Array]:
-    kernel = np.frombuffer(data, dtype).reshape(shape).astype(np.float64)
-    u, s, vt = np.linalg.svd(kernel, full_matrices=False)  # (kH, R), (R,), (R, kW)
-    root = np.sqrt(s[:rank, None])
-    return (
-        np.ascontiguousarray(root * u.T[:rank], dtype),
-        np.ascontiguousarray(root * vt[:rank], dtype),
+    columns, rows = _taps(kernel, factors)
+    check_boundary(boundary)
+    (top, bottom), (left, right) = padding
+    if min(top, bottom, left, right) < 0:
+        raise ValueError(f"padding={padding!r} has negative sizes: crop the image instead")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers={workers} is not 1 or more, nor None")
+    return _native.Filter(
+        columns,
+        rows,
+        top,
+        bottom,
+        left,
+        right,
+        _NUMBERS[BOUNDARIES[boundary]],
+        float(fillvalue),
+        keep_dtype,
+        0 if workers is None else workers,
     )
 
 
-def _approximation(kernel: Array, columns: Array | None, rows: Array | None) -> Array:
-    return kernel if columns is None or rows is None else columns.T @ rows
+def _taps(
+    kernel: ArrayLike | None, factors: tuple[ArrayLike, ArrayLike] | None
+) -> tuple[Array, Array | None]:
+    """What the compiled filter takes: F^T and None, or the columns and rows of the factors."""
+    if (kernel is None) == (factors is None):
+        raise ValueError("pass either kernel or factors, and not both")
+    if factors is None:
+        dense = np.asarray(kernel, np.float64)
+        if dense.ndim != 2 or dense.size == 0:
+            raise ValueError(f"kernel of shape {dense.shape}; a kernel is (kH, kW) with some taps")
+        return np.ascontiguousarray(dense.T), None
+    columns, rows = (np.ascontiguousarray(part, np.float64) for part in factors)
+    if (
+        (columns.ndim, rows.ndim) != (2, 2)
+        or columns.shape[0] != rows.shape[0]
+        or min(*columns.shape, *rows.shape) < 1
+    ):
+        raise ValueError(
+            f"factors of shapes {columns.shape} and {rows.shape}; these must be (r, kH) and (r, kW)"
+        )
+    return columns, rows
 
 
-def _layer(images: Array, kernel: Array, bias: float) -> Array:
-    """`conv_relu_pool` in NumPy, for (..., H, W)."""
-    windows = np.lib.stride_tricks.sliding_window_view(images, kernel.shape, (-2, -1))
-    maps = np.tensordot(windows, kernel, 2) + images.dtype.type(bias)
-    H, W = maps.shape[-2] // 2 * 2, maps.shape[-1] // 2 * 2
-    pairs = maps[..., :H, :W].reshape(*maps.shape[:-2], H // 2, 2, W // 2, 2)
-    pooled: Array = np.maximum(pairs.max((-3, -1)), 0)
-    return pooled
+def correlate_native_direct(image: Array, kernel: SplitKernel) -> Array:
+    """Valid correlation of (..., H, W) with kH kW multiply-adds a pixel, compiled."""
+    return compile_filter(kernel.dense)(image)
 
 
-class _NumpyNet:
-    """`_native.Net` without the compiled module."""
+def correlate_native_separable(image: Array, kernel: SplitKernel) -> Array:
+    """Valid correlation of (..., H, W) with r (kH + kW) multiply-adds a pixel, compiled.
 
-    def __new__(cls, height: int, width: int, *weights: Any) -> _NumpyNet:
-        net = super().__new__(cls)
-        net._shape = (height, width)
-        net._layers = tuple((_approximation(*weights[i : i + 3]), weights[i + 3]) for i in (0, 4))
-        net._linear = weights[8:]
-        return net
-
-    _shape: tuple[int, int]
-    _layers: tuple[tuple[Array, float], ...]
-    _linear: tuple[Array, ...]
-
-    def __call__(self, image: Array, /) -> Array:
-        return self._run(np.asarray(image, self._linear[0].dtype), 2)
-
-    def batch(self, images: Array, *, workers: int = 1) -> Array:
-        if workers < 1:
-            raise ValueError(f"workers={workers} is not 1 or more")
-        return self._run(np.asarray(images, self._linear[0].dtype), 3)
-
-    def _run(self, images: Array, dimensions: int) -> Array:
-        if images.ndim != dimensions or images.shape[-2:] != self._shape:
-            expected = f"({'n, ' * (dimensions - 2)}{self._shape[0]}, {self._shape[1]})"
-            raise ValueError(f"images of shape {images.shape}; this network takes {expected}")
-        maps = images
-        for kernel, bias in self._layers:
-            maps = _layer(maps, kernel, bias)
-        w1, b1, w2, b2 = self._linear
-        features = maps.reshape(*images.shape[:-2], w1.shape[1])
-        logits: Array = np.maximum(features @ w1.T + b1, 0) @ w2.T + b2
-        return logits
-
-
-if TYPE_CHECKING:
-    from rankconv._native import Net as _Net
-else:
-    _Net = _native.Net if available else _NumpyNet
-
-
-class SmallNet(_Net):
-    """The paper's network (section X), with its weights laid out once for many calls.
-
-    Two layers of one-filter correlation, bias, ReLU and 2x2 max-pool, then a linear layer, ReLU
-    and a linear layer. Kernels are (kH, kW), biases of the kernels are numbers; `w1`
-    (hidden, features) and `w2` (outputs, hidden) are as in `torch.nn.Linear`. The network
-    computes in float64 if `conv1_kernel` is float64 and in float32 otherwise. `rank` replaces
-    each kernel by its best separable approximation; `None` is exact.
-
-    `net(image)` gives logits (outputs,) of one image `shape`; `net.batch(images, workers=1)` gives
-    (n, outputs), to the same bits. Inputs of another type are converted. Raises ValueError where
-    shapes do not fit together.
-
-    >>> import numpy as np
-    >>> k, w1, w2 = np.ones((5, 5)), np.ones((2, 25)), np.ones((3, 2))
-    >>> net = SmallNet(k, 0.0, k, 0.0, w1, np.zeros(2), w2, np.zeros(3))
-    >>> net(np.ones((32, 32)))
-    array([31250., 31250., 31250.])
-    >>> net.batch(np.ones((4, 32, 32))).shape
-    (4, 3)
+    The row pass of each image row is kept in a ring of lines that stays in the cache, and the
+    column pass adds up all terms there.
     """
-
-    def __new__(
-        cls,
-        conv1_kernel: ArrayLike,
-        conv1_bias: float,
-        conv2_kernel: ArrayLike,
-        conv2_bias: float,
-        w1: ArrayLike,
-        b1: ArrayLike,
-        w2: ArrayLike,
-        b2: ArrayLike,
-        *,
-        rank: int | None = None,
-        shape: tuple[int, int] = (32, 32),
-    ) -> SmallNet:
-        first = np.asarray(conv1_kernel)
-        dtype = np.float64 if first.dtype == np.float64 else np.float32
-        kernels = [np.ascontiguousarray(k, dtype) for k in (first, conv2_kernel)]
-        for kernel in kernels:
-            if kernel.ndim != 2 or kernel.size == 0:
-                raise ValueError(f"kernel of shape {kernel.shape}; a kernel is (kH, kW)")
-        layers = [
-            (k, *((None, None) if rank is None else _factors(k, rank)), float(np.asarray(b).item()))
-            for k, b in zip(kernels, (conv1_bias, conv2_bias), strict=True)
-        ]
-        linear = [np.ascontiguousarray(w, dtype) for w in (w1, b1, w2, b2)]
-        features = _pooled(_pooled(shape, kernels[0]), kernels[1])
-        _check_linear(features[0] * features[1], *linear)
-        net: SmallNet = super().__new__(cls, *shape, *layers[0], *layers[1], *linear)
-        return net
-
-
-def _pooled(shape: tuple[int, int], kernel: Array) -> tuple[int, int]:
-    height, width = ((n - k + 1) // 2 for n, k in zip(shape, kernel.shape, strict=True))
-    if height < 1 or width < 1:
-        raise ValueError(
-            f"an image of {shape[0]} x {shape[1]} is too small for a kernel of shape "
-            f"{kernel.shape} and a 2 x 2 pool"
-        )
-    return height, width
-
-
-def _check_linear(features: int, w1: Array, b1: Array, w2: Array, b2: Array) -> None:
-    good = (
-        (w1.ndim, b1.ndim, w2.ndim, b2.ndim) == (2, 1, 2, 1)
-        and w1.shape == (b1.shape[0], features)
-        and w2.shape == (b2.shape[0], b1.shape[0])
-        and w1.size > 0
-        and w2.size > 0
-    )
-    if not good:
-        raise ValueError(
-            f"w1 {w1.shape}, b1 {b1.shape}, w2 {w2.shape}, b2 {b2.shape}; these must be "
-            f"(hidden, {features}), (hidden,), (outputs, hidden), (outputs,)"
-        )
+    return compile_filter(factors=(kernel.f, kernel.g))(image)

@@ -2,6 +2,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__linux__)
+#include <unistd.h>
+#endif
+
 #include "kernels.hpp"
 
 namespace rankconv {
@@ -37,6 +41,19 @@ namespace {
 const Kernels& choose() { return kernels_baseline; }
 }  // namespace
 #endif
+
+std::ptrdiff_t ring_bytes() {
+    static const std::ptrdiff_t bytes = [] {
+        long cache = 0;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+        cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+        if (cache <= 0) cache = 512 * 1024;
+        const long share = cache / 8 * 5;
+        return std::ptrdiff_t{share < (192 << 10) ? 192 << 10 : share > (1 << 20) ? 1 << 20 : share};
+    }();
+    return bytes;
+}
 
 const Kernels& kernels() {
     static const Kernels& chosen = choose();

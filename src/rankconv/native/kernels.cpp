@@ -1,6 +1,7 @@
 // Compiled once an instruction set: RANKCONV_ISA names the copy, RANKCONV_VECTOR_BYTES its lanes.
 #include "kernels.hpp"
 
+#include "filter.hpp"
 #include "small_net.hpp"
 
 #define RANKCONV_JOIN_(a, b) a##b
@@ -23,6 +24,14 @@ const Kernels RANKCONV_JOIN(kernels_, RANKCONV_ISA) = {
     RANKCONV_TEXT(RANKCONV_ISA),
     RANKCONV_ISA::small_kernels<float>(),
     RANKCONV_ISA::small_kernels<double>(),
+    {&RANKCONV_ISA::filter<float, float, float>,
+     &RANKCONV_ISA::filter<std::uint8_t, float, float>,
+     &RANKCONV_ISA::filter<std::uint8_t, float, std::uint8_t>,
+     &RANKCONV_ISA::filter<std::uint16_t, float, float>,
+     &RANKCONV_ISA::filter<std::uint16_t, float, std::uint16_t>,
+     &RANKCONV_ISA::filter<double, double, double>,
+     &RANKCONV_ISA::scratch_bytes<float>,
+     &RANKCONV_ISA::scratch_bytes<double>},
 };
 
 }  // namespace rankconv

@@ -69,5 +69,6 @@ inline npy_intp extent(PyObject* array, int axis) {
 }
 
 int add_net_type(PyObject* module);
+int add_filter_type(PyObject* module);
 
 }  // namespace rankconv::python

@@ -59,10 +59,10 @@ RANKCONV_INLINE void direct_sums(const PoolLayer<T>& layer, const T* image, Inde
     if constexpr (K > 0) {
         RANKCONV_UNROLL for (int j = 0; j < K; ++j) {
             Vec<T> taps[K];
-            RANKCONV_UNROLL for (int i = 0; i < K; ++i) taps[i] = splat(layer.kernel[i * K + j]);
+            RANKCONV_UNROLL for (int i = 0; i < K; ++i) taps[i] = held(splat(layer.kernel[i * K + j]));
             RANKCONV_UNROLL for (int i = 0; i < K + Rows - 1; ++i) {
                 RANKCONV_UNROLL for (int v = 0; v < V; ++v) {
-                    const Vec<T> x = load(image + i * stride + starts[v] + j);
+                    const Vec<T> x = held(load(image + i * stride + starts[v] + j));
                     RANKCONV_UNROLL for (int r = 0; r < Rows; ++r) {
                         if (i - r >= 0 && i - r < K) acc[r][v] += taps[i - r] * x;
                     }
@@ -90,10 +90,10 @@ RANKCONV_INLINE void separable_sums(const PoolLayer<T>& layer, const T* half, In
         const T* column = layer.columns + term * layer.kernel_height;
         if constexpr (K > 0) {
             Vec<T> taps[K];
-            RANKCONV_UNROLL for (int i = 0; i < K; ++i) taps[i] = splat(column[i]);
+            RANKCONV_UNROLL for (int i = 0; i < K; ++i) taps[i] = held(splat(column[i]));
             RANKCONV_UNROLL for (int i = 0; i < K + Rows - 1; ++i) {
                 RANKCONV_UNROLL for (int v = 0; v < V; ++v) {
-                    const Vec<T> x = load(half + i * stride + starts[v]);
+                    const Vec<T> x = held(load(half + i * stride + starts[v]));
                     RANKCONV_UNROLL for (int r = 0; r < Rows; ++r) {
                         if (i - r >= 0 && i - r < K) acc[r][v] += taps[i - r] * x;
                     }
@@ -118,7 +118,7 @@ RANKCONV_INLINE void row_pass_tile(const T* image, Index stride, const T* row, I
     const Index width = K > 0 ? K : length;
     if constexpr (K > 0) {
         RANKCONV_UNROLL for (int j = 0; j < K; ++j) {
-            const Vec<T> tap = splat(row[j]);
+            const Vec<T> tap = held(splat(row[j]));
             RANKCONV_UNROLL for (int r = 0; r < Rows; ++r) {
                 RANKCONV_UNROLL for (int v = 0; v < V; ++v)
                     acc[r][v] += tap * load(image + r * stride + starts[v] + j);
@@ -126,7 +126,7 @@ RANKCONV_INLINE void row_pass_tile(const T* image, Index stride, const T* row, I
         }
     } else {
         for (Index j = 0; j < width; ++j) {
-            const Vec<T> tap = splat(row[j]);
+            const Vec<T> tap = held(splat(row[j]));
             RANKCONV_UNROLL for (int r = 0; r < Rows; ++r) {
                 RANKCONV_UNROLL for (int v = 0; v < V; ++v)
                     acc[r][v] += tap * load(image + r * stride + starts[v] + j);

@@ -43,7 +43,7 @@ RANKCONV_INLINE void linear_relu_tile(const Net<T>& net, const T* features, Inde
     for (Index i = 0; i < net.features; ++i) {
         const T* weights = net.weight1 + i * net.hidden_stride + at;
         RANKCONV_UNROLL for (int v = 0; v < V; ++v) {
-            const Vec<T> w = load(weights + v * lanes);
+            const Vec<T> w = held(load(weights + v * lanes));
             RANKCONV_UNROLL for (int n = 0; n < Images; ++n)
                 acc[n][v] += w * splat(features[n * net.features + i]);
         }
@@ -82,9 +82,9 @@ RANKCONV_INLINE void linear_tile(const Net<T>& net, const T* hidden, Index outpu
     for (Index i = 0; i < net.hidden_stride; i += lanes) {
         Vec<T> x[Images];
         RANKCONV_UNROLL for (int n = 0; n < Images; ++n)
-            x[n] = load(hidden + n * net.hidden_stride + i);
+            x[n] = held(load(hidden + n * net.hidden_stride + i));
         RANKCONV_UNROLL for (int o = 0; o < Outputs; ++o) {
-            const Vec<T> w = load(weights + o * net.hidden_stride + i);
+            const Vec<T> w = held(load(weights + o * net.hidden_stride + i));
             RANKCONV_UNROLL for (int n = 0; n < Images; ++n) acc[n][o] += w * x[n];
         }
     }
