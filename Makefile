@@ -8,7 +8,7 @@ DEMO ?= runs/demo
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help install demo test test-long lint types docs docs-serve bench-paper browser clean
+.PHONY: help install demo test test-long lint types docs docs-serve bench-paper bench-filter browser clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
@@ -46,6 +46,10 @@ docs-serve: install ## show the documentation while writing it
 
 bench-paper: install ## time the paper's test loop against PyTorch and ONNX Runtime
 	$(BIN)/python benchmarks/paper.py $(ARGS)
+
+bench-filter: install ## time the filters against OpenCV, Intel IPP, Halide, numba and others
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -r benchmarks/peers.txt
+	$(BIN)/python benchmarks/filter.py $(ARGS)
 
 browser: ## install the browser that the report is tested in (Debian; needs root)
 	apt-get update -qq && apt-get install -y -qq chromium >/dev/null
