@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rankconv.factorizations.tensors import (
     descend,
     grouped,
+    inverse_of,
     recovered,
     relative_error,
     smallest,
@@ -30,8 +31,8 @@ from rankconv.stages import Factorization, Stage
 Array = NDArray[Any]
 Factors = list[Array]  # a (G, R, M), b (G, R, C), c (G, R, kH), d (G, R, kW)
 SWEEPS = 200  # at most
-STOP = 1e-4  # relative fall of the squared error in ten sweeps that ends them
-JITTER = 1e-12  # of a Gram matrix's mean diagonal, in preconditioners alone
+STOP_OUTPUTS = 1e-3  # relative fall of the loss that ends the sweeps for data
+STOP = 1e-3  # relative fall of the squared error in ten sweeps that ends them
 
 
 def factorize_layer(layer: Stage, *, rank: int | None, tol: float | None) -> Factorization:
@@ -104,6 +105,28 @@ def fit(W: Array, terms: Factors, rank: int) -> tuple[Factors, list[float]]:
     return factors, errors
 
 
+def fit_outputs(W: Array, S: Array, factors: Factors, sweeps: int) -> tuple[Factors, list[float]]:
+    """Alternating least squares in the norm tr E S E^T; the loss at the start and of each sweep."""
+    WS = (W.reshape(*W.shape[:2], -1) @ S).reshape(W.shape)
+    losses = [_loss(W, factors, S)]
+    floor = 1e-28 * float(np.vdot(WS, W))
+    for _ in range(sweeps):
+        if losses[-1] <= floor:
+            break
+        moved = list(factors)
+        for mode in range(4):
+            moved[mode] = update(WS, S, moved, mode, steps=4)
+        moved = balance(moved)
+        now = _loss(W, moved, S)
+        if not now < losses[-1]:
+            break  # only rounding is left
+        factors = moved
+        losses.append(now)
+        if now > losses[-2] * (1 - STOP_OUTPUTS):
+            break
+    return factors, losses
+
+
 def update(
     target: Array, S: Array | None, factors: Sequence[Array], mode: int, *, steps: int
 ) -> Array:
@@ -122,13 +145,10 @@ def update(
             G, b.shape[1], -1
         )
 
-    def weighted(P: Array) -> Array:
-        return P if S is None else P @ S
-
     if mode == 0:
         P = rows(b, c, d)
-        K = weighted(P) @ P.swapaxes(1, 2)
-        inverse = _inverse(K)
+        K = (P if S is None else P @ S) @ P.swapaxes(1, 2)
+        inverse = inverse_of(K)
         return descend(lambda x: K @ x, lambda x: inverse @ x, a, P @ flat.swapaxes(1, 2), steps)
 
     def gathered(Q: Array) -> Array:
@@ -143,15 +163,17 @@ def update(
         return result
 
     def operator(x: Array) -> Array:
+        if S is None:
+            return normal @ x
         moved = [x if m == mode else factors[m] for m in (1, 2, 3)]
-        return gathered(weighted(gram @ rows(*moved)))
+        return gathered(gram @ rows(*moved) @ S)
 
     gram = a @ a.swapaxes(1, 2)
     normal = gram.copy()
     for other in {1, 2, 3} - {mode}:
         normal *= factors[other] @ factors[other].swapaxes(1, 2)
-    inverse = _inverse(normal)
-    metric = None if S is None else _inverse(_marginal(S, kernel, mode))
+    inverse = inverse_of(normal)
+    metric = None if S is None else inverse_of(_marginal(S, kernel, mode))
     return descend(
         operator,
         lambda x: inverse @ x if metric is None else inverse @ x @ metric,
@@ -174,8 +196,17 @@ def compose(factors: Sequence[Array]) -> Array:
     a, b, c, d = factors
     G, _, M = a.shape
     rows = b[..., None, None] * c[:, :, None, :, None] * d[:, :, None, None, :]
-    product = a.swapaxes(1, 2) @ rows.reshape(G, a.shape[1], -1)
+    product: Array = a.swapaxes(1, 2) @ rows.reshape(G, a.shape[1], -1)
     return product.reshape(G, M, b.shape[2], c.shape[2], d.shape[2])
+
+
+def factors_of(layer: Stage, chain: Factorization) -> Factors:
+    """The factors that `chain` stored."""
+    powers = _powers(grouped(layer)[1])
+    b, c, d, a = (stage.weight for stage in chain.stages)
+    G, R = layer.groups, b.shape[0] // layer.groups
+    parts = [a.reshape(G, -1, R).swapaxes(1, 2), *(x.reshape(G, R, -1) for x in (b, c, d))]
+    return [recovered(part, power) for part, power in zip(parts, powers, strict=True)]
 
 
 def chain(layer: Stage, factors: Factors) -> Factorization:
@@ -183,7 +214,7 @@ def chain(layer: Stage, factors: Factors) -> Factorization:
     W, exponent = grouped(layer)
     G, _, C, kH, kW = W.shape
     rank, dtype = factors[0].shape[1], layer.weight.dtype
-    powers = (exponent - exponent // 2, exponent // 2, 0, 0)
+    powers = _powers(exponent)
     parts = [stored(factor, power, dtype) for factor, power in zip(factors, powers, strict=True)]
     product = compose([recovered(part, power) for part, power in zip(parts, powers, strict=True)])
     a, b, c, d = parts
@@ -209,16 +240,9 @@ def chain(layer: Stage, factors: Factors) -> Factorization:
     return Factorization("cp", rank, stages, error, None, layer.weight.shape)
 
 
-def _inverse(gram: Array) -> Array:
-    """The inverse of a Gram matrix (G, n, n), which may be singular: for preconditioners."""
-    n = gram.shape[-1]
-    mean = np.trace(gram, axis1=1, axis2=2)[:, None, None] / n
-    lifted = gram + (JITTER * mean + np.finfo(np.float64).tiny) * np.eye(n)
-    try:
-        inverse: Array = np.linalg.inv(lifted)
-    except np.linalg.LinAlgError:
-        inverse = np.linalg.pinv(gram, hermitian=True)
-    return inverse
+def _powers(exponent: int) -> tuple[int, int, int, int]:
+    """The weight's scale 2^e, shared by the two factors of channels."""
+    return exponent - exponent // 2, exponent // 2, 0, 0
 
 
 def _marginal(S: Array, kernel: tuple[int, int, int], mode: int) -> Array:
@@ -230,6 +254,6 @@ def _marginal(S: Array, kernel: tuple[int, int, int], mode: int) -> Array:
     return marginal * kernel[mode - 1] / np.prod(kernel)
 
 
-def _loss(W: Array, factors: Sequence[Array]) -> float:
-    rest = W - compose(factors)
-    return float(np.vdot(rest, rest))
+def _loss(W: Array, factors: Sequence[Array], S: Array | None = None) -> float:
+    rest = (W - compose(factors)).reshape(*W.shape[:2], -1)
+    return max(float(np.vdot(rest if S is None else rest @ S, rest)), 0.0)

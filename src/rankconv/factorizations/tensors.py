@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rankconv.stages import Stage
 
 Array = NDArray[Any]
+JITTER = 1e-12  # of a Gram matrix's mean diagonal, where its inverse only has to be near
 
 
 def grouped(layer: Stage) -> tuple[Array, int]:
@@ -108,6 +109,18 @@ def root(positive: Array) -> Array:
         value, vector = np.linalg.eigh(positive)
         lower = vector * np.sqrt(value.clip(min=0))[:, None, :]
     return lower
+
+
+def inverse_of(gram: Array) -> Array:
+    """The inverse of a Gram matrix (G, n, n), which may be singular: for preconditioners alone."""
+    n = gram.shape[-1]
+    mean = np.trace(gram, axis1=1, axis2=2)[:, None, None] / n
+    lifted = gram + (JITTER * mean + np.finfo(np.float64).tiny) * np.eye(n)
+    try:
+        inverse: Array = np.linalg.inv(lifted)
+    except np.linalg.LinAlgError:
+        inverse = np.linalg.pinv(gram, hermitian=True)
+    return inverse
 
 
 def descend(

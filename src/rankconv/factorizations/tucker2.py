@@ -131,7 +131,7 @@ def _cut(layer: Stage, rank: Pair, spectra: tuple[Array, Array]) -> Factorizatio
         relative_tail(sigma)[min(r, sigma.shape[1])] for sigma, r in zip(spectra, rank, strict=True)
     ]
     room = rounding((max(M, C), max(M, C) * kH * kW), max(rank), layer.weight.dtype)
-    return chain(layer, A.swapaxes(1, 2), core, U, rank, math.hypot(*losses) + room)
+    return chain(layer, A.swapaxes(1, 2), core, U, rank, min(math.hypot(*losses), 1.0) + room)
 
 
 def chain(

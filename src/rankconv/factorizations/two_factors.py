@@ -39,7 +39,7 @@ def factorize_layer(
     layer: Stage, *, rank: int | None, tol: float | None, kind: str, columns: int, build: Build
 ) -> Factorization:
     """The cut SVD of every group at one rank; `columns` is the size of b."""
-    weight, exponent = grouped(layer)
+    weight, _ = grouped(layer)
     W = weight.reshape(*weight.shape[:2], -1, columns)  # (G, M, A, B)
     G, M, A, B = W.shape
     sizes, dtype = (M * B, A), layer.weight.dtype
@@ -52,16 +52,20 @@ def factorize_layer(
     half = np.sqrt(sigma[:, :rank])
     H = (u[..., :rank] * half[:, None]).reshape(G, M, B, rank)
     V = half[..., None] * vt[:, :rank]  # (G, R, A)
-    H, V = stored(H, exponent - exponent // 2, dtype), stored(V, exponent // 2, dtype)
-    product = compose(recovered(H, exponent - exponent // 2), recovered(V, exponent // 2))
-    return Factorization(
-        kind=kind,
-        rank=rank,
-        stages=build(layer, V, H),
-        error=relative_error(W, product),
-        bound=tails[rank] + rounding(sizes, rank, dtype),
-        shape=layer.weight.shape,
-    )
+    bound = tails[rank] + rounding(sizes, rank, dtype)
+    return chain(layer, H, V, kind=kind, build=build, bound=bound)
+
+
+def chain(
+    layer: Stage, H: Array, V: Array, *, kind: str, build: Build, bound: float | None
+) -> Factorization:
+    """The chain of the factors H (G, M, B, R) and V (G, R, A) of a weight as `grouped` gives it."""
+    weight, exponent = grouped(layer)
+    powers = exponent - exponent // 2, exponent // 2
+    H, V = stored(H, powers[0], layer.weight.dtype), stored(V, powers[1], layer.weight.dtype)
+    product = compose(recovered(H, powers[0]), recovered(V, powers[1]))
+    error = relative_error(weight.reshape(product.shape), product)
+    return Factorization(kind, V.shape[1], build(layer, V, H), error, bound, layer.weight.shape)
 
 
 def unfold(W: Array) -> Array:
