@@ -2,7 +2,7 @@
 # The kernels under AddressSanitizer and UndefinedBehaviorSanitizer, then under ThreadSanitizer.
 # Usage: tests/sanitize.sh [cases]
 set -eu
-cases=${1:-150}
+cases=${1:-500}
 source=$(cd "$(dirname "$0")/.." && pwd)
 build=${BUILD_DIR:-$source/build/sanitize}
 
