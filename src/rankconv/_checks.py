@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import os
 from typing import Any
 
 import numpy as np
@@ -75,3 +77,77 @@ def check_rank_or_tol(rank: object, tol: object, full: int) -> None:
             f"tol={tol!r} is not a finite number >= 0: it is the largest relative error of the "
             "filter in the Frobenius norm, e.g. tol=0.01"
         )
+
+
+def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """ValueError unless `out` is a writable array of `shape` whose dtype holds `dtype` safely."""
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise ValueError(f"out is {type(out).__name__}, and must be a plain numpy.ndarray")
+    if out.shape != shape:
+        raise ValueError(f"out of shape {out.shape} does not fit the result: pass shape {shape}")
+    if not np.can_cast(dtype, out.dtype, "safe"):
+        raise ValueError(
+            f"out of dtype {out.dtype} cannot hold the {dtype} result safely: pass an array of "
+            f"{dtype}, or filter without out and convert the result"
+        )
+    if not out.flags.writeable:
+        raise ValueError("out is read-only: pass a writable array")
+
+
+def check_workers(workers: object) -> int | None:
+    """The number of threads, or None for as many as pay off; negative ones count from all.
+
+    Equivalent: `workers` of `scipy.fft`.
+    """
+    if workers is None:
+        return None
+    if isinstance(workers, bool) or not isinstance(workers, int | np.integer):
+        raise ValueError(f"workers={workers!r} is not an integer: pass 1, -1 for all, or None")
+    cores = os.cpu_count() or 1
+    number = int(workers) if workers > 0 else cores + 1 + int(workers)
+    if workers == 0 or number < 1:
+        raise ValueError(
+            f"workers={workers!r} is not a number of threads: pass 1 or more, -1 to -{cores} to "
+            "count from all processors, or None"
+        )
+    return number
+
+
+def filtered_axes(axes: object, ndim: int) -> tuple[int, int] | None:
+    """The axes of rows and columns, counted from the first; None for the last two in order."""
+    if axes == (-2, -1):
+        return None
+    try:
+        rows, columns = (int(operator.index(axis)) for axis in axes)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"axes={axes!r} is not a pair of integers: pass (rows, columns), such as (0, 1)"
+        ) from None
+    if not (-ndim <= rows < ndim and -ndim <= columns < ndim) or rows % ndim == columns % ndim:
+        raise ValueError(
+            f"axes={axes!r} are not two different axes of an image of {ndim} dimensions"
+        )
+    pair = (rows % ndim, columns % ndim)
+    return None if pair == (ndim - 2, ndim - 1) else pair
+
+
+def held_by(value: complex, dtype: np.dtype[Any]) -> complex:
+    """`fillvalue` as a number that `dtype` holds; ValueError where the dtype would change it."""
+    try:
+        number = np.asarray(value)
+        if number.shape != () or number.dtype.kind not in "biufc":
+            raise TypeError
+        with np.errstate(all="ignore"):
+            filled = number.astype(dtype) if dtype.kind == "c" else number.real.astype(dtype)
+        fits = dtype.kind == "c" or number.imag == 0
+        if dtype.kind not in "fc":
+            fits = fits and number.real == filled
+    except (TypeError, ValueError):
+        raise ValueError(f"fillvalue={value!r} is not a number") from None
+    if not fits:
+        raise ValueError(
+            f"fillvalue={value!r} cannot be held by {dtype}, the dtype of the result: pass a value "
+            "of that type, or convert the image first"
+        )
+    result: complex = filled.item()
+    return result

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rankconv._checks import as_filter, as_numbers, check_rank_or_tol
+from rankconv._checks import (
+    as_filter,
+    as_numbers,
+    check_out,
+    check_rank_or_tol,
+    check_workers,
+    filtered_axes,
+    held_by,
+)
+from rankconv.calibration import current
 from rankconv.correlate import ALGORITHMS, takes
-from rankconv.geometry import Mode, check_boundary, output_shape, pad, padding
-from rankconv.planning import choose, work_dtype
-from rankconv.splitting import split_kernel
+from rankconv.correlate.constants import Constants
+from rankconv.geometry import Mode, Pair, check_boundary, output_shape, padding
+from rankconv.planning import work_dtype
+from rankconv.prepared import Prepared, apply, prepare
+from rankconv.splitting import CACHED_BYTES, split_kernel
 
 Array = NDArray[Any]
 
@@ -26,6 +38,9 @@ def correlate2d(
     rank: int | None = None,
     tol: float | None = None,
     algorithm: str = "auto",
+    out: Array | None = None,
+    axes: tuple[int, int] = (-2, -1),
+    workers: int | None = None,
 ) -> Array:
     """Correlate images (..., H, W) with a kernel (kH, kW), at its own or at a lower rank.
 
@@ -36,9 +51,17 @@ def correlate2d(
     whose relative Frobenius error is within it; with neither the result is exact up to rounding.
     `algorithm` is 'auto' or a name from the table of `plan`. A complex kernel is conjugated.
 
-    The result has NumPy's promoted dtype. Integers stay exact and wrap around like NumPy's,
-    as in SciPy; with `rank` or `tol` an integer kernel counts as float64. Where an image holds
-    NaN or infinity, 'auto' works directly and only the windows that see them are affected.
+    `axes` are the image's rows and columns, (0, 1) or (-3, -2) where the channels stand last.
+    `out` takes the result: any writable array of its shape and of a dtype that holds it safely;
+    it may overlap the image. `workers` is the largest number of threads of the native algorithms:
+    one below about 1.5 million pixels and all above (None), that many, or -1 for all; results do
+    not depend on it.
+
+    The result has NumPy's promoted dtype, as SciPy's has: float32 images with a float64 kernel
+    are filtered in float64, at half the speed of a float32 kernel (or of `SeparableFilter`).
+    Integers stay exact and wrap around like NumPy's; with `rank` or `tol` an integer kernel counts
+    as float64. Where an image holds NaN or infinity, only the windows that see them are affected
+    with 'auto', and by infinities as in a direct sum.
 
     Raises ValueError for a kernel that is empty, not finite, not 2-D or, in mode 'valid', larger
     than the image (SciPy would swap the two), and for options out of range.
@@ -50,7 +73,9 @@ def correlate2d(
            [-1, -1]])
     """
     taps = as_filter(kernel, "kernel", (2,))
-    return _filter(image, taps.conj(), mode, boundary, fillvalue, rank, tol, algorithm, False)
+    accuracy = (rank, tol)
+    options = (mode, boundary, fillvalue, accuracy, algorithm, False, out, axes, workers)
+    return _filter(image, taps.conj(), *options)
 
 
 def convolve2d(
@@ -63,6 +88,9 @@ def convolve2d(
     rank: int | None = None,
     tol: float | None = None,
     algorithm: str = "auto",
+    out: Array | None = None,
+    axes: tuple[int, int] = (-2, -1),
+    workers: int | None = None,
 ) -> Array:
     """Convolve images (..., H, W) with a kernel (kH, kW): correlate with the flipped kernel.
 
@@ -77,7 +105,9 @@ def convolve2d(
            [1, 1]])
     """
     taps = as_filter(kernel, "kernel", (2,))[::-1, ::-1]
-    return _filter(image, taps, mode, boundary, fillvalue, rank, tol, algorithm, True)
+    accuracy = (rank, tol)
+    options = (mode, boundary, fillvalue, accuracy, algorithm, True, out, axes, workers)
+    return _filter(image, taps, *options)
 
 
 def _filter(
@@ -86,59 +116,110 @@ def _filter(
     mode: Mode,
     boundary: str,
     fillvalue: complex,
-    rank: int | None,
-    tol: float | None,
+    accuracy: tuple[int | None, float | None],
     algorithm: str,
     flipped: bool,
+    out: Array | None,
+    axes: tuple[int, int],
+    workers: int | None,
 ) -> Array:
     A = as_numbers(image, "image")
     if A.ndim < 2 or A.size == 0:
         raise ValueError(f"image of shape {A.shape} is not (..., H, W) with all sizes above 0")
+    moved = filtered_axes(axes, A.ndim)
+    if moved is not None:
+        A = np.moveaxis(A, moved, (-2, -1))
     check_boundary(boundary)
-    check_rank_or_tol(rank, tol, min(taps.shape))
+    check_rank_or_tol(*accuracy, min(taps.shape))
+    workers = check_workers(workers)
+    k = (taps.shape[0], taps.shape[1])
+    shape = (*A.shape[:-2], *output_shape((A.shape[-2], A.shape[-1]), k, mode))
+    dtype = work_dtype(A.dtype, taps.dtype, *accuracy)
+    check_algorithm(algorithm, dtype)
+    fill = held_by(fillvalue, dtype)
+    pads = padding(k, mode, flipped=flipped)
+    if moved is not None:  # a new result has its axes in the image's order, in memory too
+        whole = _new_or_checked(out, _moved_back(shape, moved), dtype)
+        apply(
+            _prepared_for(A, taps, dtype, pads, boundary, fill, accuracy, algorithm, workers),
+            A,
+            np.moveaxis(whole, moved, (-2, -1)),
+        )
+        return whole
+    if out is not None:
+        check_out(out, shape, dtype)
+    ready = _prepared_for(A, taps, dtype, pads, boundary, fill, accuracy, algorithm, workers)
+    return apply(ready, A, out)
+
+
+def check_algorithm(algorithm: str, dtype: np.dtype[Any]) -> None:
+    """ValueError unless `algorithm` is 'auto' or works in `dtype`."""
     if algorithm != "auto" and algorithm not in ALGORITHMS:
         names = ", ".join(map(repr, ("auto", *ALGORITHMS)))
         raise ValueError(f"algorithm={algorithm!r} is not one of {names}")
-    k = (taps.shape[0], taps.shape[1])
-    output_shape((A.shape[-2], A.shape[-1]), k, mode)  # refuses a kernel that does not fit
-    dtype = work_dtype(A.dtype, taps.dtype, rank, tol)
     if algorithm != "auto" and not takes(algorithm, dtype):
         raise ValueError(
             f"algorithm={algorithm!r} does not work in {dtype}, the dtype of the result: use "
             "'auto', or convert the image or the kernel first"
         )
-    split = split_kernel(taps.astype(dtype), rank, tol).kernel
-    A = A.astype(dtype, copy=False)
-    A = pad(
-        A,
-        padding(k, mode, flipped=flipped),
+
+
+def _new_or_checked(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    if out is None:
+        return np.empty(shape, dtype)
+    check_out(out, shape, dtype)
+    return out
+
+
+def _moved_back(shape: tuple[int, ...], axes: Pair) -> tuple[int, ...]:
+    """The shape (..., H, W) with its last two sizes at `axes`."""
+    sizes = iter(shape[:-2])
+    last = dict(zip(axes, shape[-2:], strict=True))
+    return tuple(last[i] if i in last else next(sizes) for i in range(len(shape)))
+
+
+def _prepared_for(
+    A: Array,
+    taps: Array,
+    dtype: np.dtype[Any],
+    pads: tuple[Pair, Pair],
+    boundary: str,
+    fill: complex,
+    accuracy: tuple[int | None, float | None],
+    algorithm: str,
+    workers: int | None,
+) -> Prepared:
+    # A large kernel is prepared anew each time, so that the cache stays small.
+    make = _prepared if taps.nbytes <= CACHED_BYTES else _prepared.__wrapped__
+    key = (taps.tobytes(), taps.shape, taps.dtype, A.shape, dtype, pads, boundary, fill)
+    return make(*key, accuracy, algorithm, workers, current())
+
+
+@lru_cache(maxsize=256)
+def _prepared(
+    taps: bytes,
+    taps_shape: Pair,
+    taps_dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    pads: tuple[Pair, Pair],
+    boundary: str,
+    fill: complex,
+    accuracy: tuple[int | None, float | None],
+    algorithm: str,
+    workers: int | None,
+    constants: Constants,
+) -> Prepared:
+    """`constants` make the key: what was planned with others is planned again."""
+    kernel = np.frombuffer(taps, taps_dtype).reshape(taps_shape).astype(dtype)
+    return prepare(
+        split_kernel(kernel, *accuracy).kernel,
+        shape,
+        dtype,
+        pads=pads,
         boundary=boundary,
-        fillvalue=_fill(fillvalue, dtype),
+        fillvalue=fill,
+        algorithm=algorithm,
+        workers=workers,
+        exact_infinities=True,
     )
-    if algorithm == "auto":
-        algorithm = choose(A.shape, k, split.rank, dtype)
-        # Zeros of a matrix times NaN are NaN: only the direct form keeps them where they are.
-        if algorithm != "direct" and dtype.kind in "fc" and not np.isfinite(A).all():
-            algorithm = "direct"
-    return ALGORITHMS[algorithm](A, split)
-
-
-def _fill(value: complex, dtype: np.dtype[Any]) -> Array:
-    """`fillvalue` in the dtype of the result; ValueError where that would change it."""
-    try:
-        number = np.asarray(value)
-        if number.shape != () or number.dtype.kind not in "biufc":
-            raise TypeError
-        with np.errstate(all="ignore"):
-            filled = number.astype(dtype) if dtype.kind == "c" else number.real.astype(dtype)
-        fits = dtype.kind == "c" or number.imag == 0
-        if dtype.kind not in "fc":
-            fits = fits and number.real == filled
-    except (TypeError, ValueError):
-        raise ValueError(f"fillvalue={value!r} is not a number") from None
-    if not fits:
-        raise ValueError(
-            f"fillvalue={value!r} cannot be held by {dtype}, the dtype of the result: pass a value "
-            "of that type, or convert the image first"
-        )
-    return filled

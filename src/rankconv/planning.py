@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from rankconv._checks import as_filter, as_numbers, check_rank_or_tol
+from rankconv.calibration import current
 from rankconv.correlate import ALGORITHMS, SplitKernel, takes
-from rankconv.correlate.costs import COSTS, Job
+from rankconv.correlate.constants import Constants
+from rankconv.correlate.costs import COUNTS, Job
 from rankconv.geometry import Mode, check_boundary, output_shape, padding
-from rankconv.splitting import split_kernel
+from rankconv.splitting import Split, split_kernel
 
 Array = NDArray[Any]
 
@@ -40,6 +42,7 @@ class Candidate:
 class Plan:
     """What would run, how exact it is, and what the others would cost; `print` it as a table.
 
+    Estimates use the constants named by `constants`: 'shipped', or 'calibrated' and a date.
     `rank` of `full_rank` terms are used. `error` is the measured relative Frobenius error of the
     kernel used, `bound` the proven one, and the result B_m obeys
     |B - B_m|_F <= output_gain |A|_F, A being the padded image, up to rounding.
@@ -58,6 +61,7 @@ class Plan:
     mode: str
     boundary: str
     dtype: str
+    constants: str
 
     def __str__(self) -> str:
         """A table with the cheapest candidate first."""
@@ -75,6 +79,7 @@ class Plan:
             lines.append(
                 f"{mark} {c.algorithm:<17}{c.multiply_adds:>14.3g}  {took:<20}{self.error:>12.2g}"
             )
+        lines.append(f"  one thread; estimates use the {self.constants} constants")
         return "\n".join(lines)
 
 
@@ -91,9 +96,10 @@ def plan(
 ) -> Plan:
     """How `correlate2d` would filter images of `image_shape` (..., H, W) and `dtype`.
 
-    Times are estimated from operation counts. With `measure=True` the candidates that are
-    estimated within ten times the best are run on random images, and the fastest wins; pass
-    `algorithm=plan.algorithm` to use that choice.
+    Times are estimated for one thread, from operation counts and constants that `calibrate` fits
+    to this machine; the choice does not depend on `workers`. With `measure=True` the candidates
+    that are estimated within ten times the best are run on random images, and the fastest wins;
+    pass `algorithm=plan.algorithm` to use that choice.
 
     Raises ValueError for the same arguments as `correlate2d`.
     Equivalent: `scipy.signal.choose_conv_method`.
@@ -110,12 +116,28 @@ def plan(
     check_boundary(boundary)
     check_rank_or_tol(rank, tol, min(taps.shape))
     k = (taps.shape[0], taps.shape[1])
-    out = output_shape((shape[-2], shape[-1]), k, mode)
+    output_shape((shape[-2], shape[-1]), k, mode)  # refuses a kernel that does not fit
     work = work_dtype(as_numbers(np.empty(0, dtype), "image").dtype, taps.dtype, rank, tol)
     split = split_kernel(taps.astype(work), rank, tol)
+    return plan_split(shape, split, mode=mode, boundary=boundary, work=work, measure=measure)
+
+
+def plan_split(
+    shape: tuple[int, ...],
+    split: Split,
+    *,
+    mode: Mode,
+    boundary: str,
+    work: np.dtype[Any],
+    measure: bool = False,
+) -> Plan:
+    """The plan for a kernel that is split already; its arguments are checked."""
+    k = split.kernel.shape
+    out = output_shape((shape[-2], shape[-1]), k, mode)
     pads = padding(k, mode)
     padded = (*shape[:-2], shape[-2] + sum(pads[0]), shape[-1] + sum(pads[1]))
-    options = candidates(padded, k, split.kernel.rank, work)
+    constants = current()
+    options = candidates(padded, k, split.kernel.rank, work, constants)
     if measure:
         options = _measured(options, padded, split.kernel)
     return Plan(
@@ -132,6 +154,7 @@ def plan(
         mode=mode,
         boundary=boundary,
         dtype=work.name,
+        constants=constants.source,
     )
 
 
@@ -150,19 +173,29 @@ def work_dtype(
 
 @lru_cache(maxsize=1024)
 def candidates(
-    padded: tuple[int, ...], kernel: tuple[int, int], rank: int, dtype: np.dtype[Any]
+    padded: tuple[int, ...],
+    kernel: tuple[int, int],
+    rank: int,
+    dtype: np.dtype[Any],
+    constants: Constants,
 ) -> tuple[Candidate, ...]:
     """Every algorithm that gives the stated accuracy, with its estimated time."""
     job = Job(math.prod(padded[:-2]), padded[-2], padded[-1], *kernel, rank, dtype)
-    return tuple(Candidate(name, *COSTS[name](job)) for name in ALGORITHMS if takes(name, dtype))
+    return tuple(_candidate(name, job, constants) for name in ALGORITHMS if takes(name, dtype))
 
 
-@lru_cache(maxsize=1024)
+def _candidate(name: str, job: Job, constants: Constants) -> Candidate:
+    multiply_adds, counts = COUNTS[name](job)
+    row = constants.of(name, job.dtype)
+    seconds = sum(count * each for count, each in zip(counts, row, strict=True))
+    return Candidate(name, multiply_adds, seconds)
+
+
 def choose(
     padded: tuple[int, ...], kernel: tuple[int, int], rank: int, dtype: np.dtype[Any]
 ) -> str:
     """The algorithm with the smallest estimated time."""
-    return _best(candidates(padded, kernel, rank, dtype))
+    return _best(candidates(padded, kernel, rank, dtype, current()))
 
 
 def _best(options: tuple[Candidate, ...]) -> str:

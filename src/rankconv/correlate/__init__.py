@@ -3,7 +3,7 @@
 Every algorithm is a function `(image, kernel) -> result`: `image` (..., H, W), `kernel` a
 `SplitKernel` of the same dtype, result (..., H - kH + 1, W - kW + 1). Padding, dtypes and
 checks are the caller's. A new algorithm is one file and one line here, another in costs.py, and
-one in DTYPE_KINDS where it does not take every dtype; the tests run over the dictionary.
+one in DTYPES where it does not take every dtype; the tests run over the dictionary.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from rankconv.correlate.direct import correlate_direct
 from rankconv.correlate.fft import correlate_fft
 from rankconv.correlate.kernel import SplitKernel
 from rankconv.correlate.loop import correlate_split_loop
+from rankconv.correlate.native import (
+    available,
+    correlate_native_direct,
+    correlate_native_separable,
+)
 from rankconv.correlate.separable import correlate_separable
 from rankconv.correlate.toeplitz import correlate_toeplitz, correlate_toeplitz_terms
 from rankconv.correlate.toeplitz_blocked import correlate_toeplitz_blocked
@@ -34,15 +39,21 @@ ALGORITHMS: dict[str, Callable[[Array, SplitKernel], Array]] = {
     "fft": correlate_fft,
 }
 
-# Kinds of dtype that an algorithm takes, where it is not all of "iufc".
-DTYPE_KINDS: dict[str, str] = {
-    "fft": "fc",  # rounds, and integers stay exact
+if available:
+    ALGORITHMS["native_separable"] = correlate_native_separable
+    ALGORITHMS["native_direct"] = correlate_native_direct
+
+# The dtypes (NumPy's characters) that an algorithm takes, where it does not take every one.
+DTYPES: dict[str, str] = {
+    "fft": "fdFD",  # rounds, and integers stay exact
+    "native_separable": "fd",
+    "native_direct": "fd",
 }
 
 
 def takes(name: str, dtype: np.dtype[Any]) -> bool:
     """Whether the algorithm works in `dtype`."""
-    return dtype.kind in DTYPE_KINDS.get(name, "iufc")
+    return dtype.char in DTYPES.get(name, dtype.char)
 
 
-__all__ = ["ALGORITHMS", "DTYPE_KINDS", "SplitKernel", "takes"]
+__all__ = ["ALGORITHMS", "DTYPES", "SplitKernel", "takes"]

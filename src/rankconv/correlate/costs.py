@@ -1,7 +1,6 @@
-"""What each algorithm costs: operations counted from the shapes, times constants.
+"""What each algorithm costs: work counted from the shapes, times constants.
 
-The constants were measured with one thread on a 2-core x86 server (NumPy 2.4, OpenBLAS) and
-are estimates on any other machine; what counts for a choice is their ratio.
+The counts of an algorithm are the columns of its row in constants.py: seconds = counts . constants.
 """
 
 from __future__ import annotations
@@ -12,9 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rankconv._native_module import native
 from rankconv.correlate.bands import bands
 from rankconv.correlate.fft import tile_sizes
 from rankconv.correlate.toeplitz_blocked import tiling
+
+# Beyond this many bytes of image and result the second-level cache no longer holds them.
+CACHE_BYTES = 1 << 20
+VECTOR_BYTES = {"v2": 16, "v3": 32, "v4": 64}.get(getattr(native, "isa", ""), 16)
 
 
 class Job(NamedTuple):
@@ -39,83 +43,117 @@ class Job(NamedTuple):
         return self.W - self.kW + 1
 
 
-class Cost(NamedTuple):
-    """`multiply_adds` done (the same for any machine) and `seconds`, an estimate."""
+class Work(NamedTuple):
+    """`multiply_adds` done (the same for any machine), and what the constants multiply."""
 
     multiply_adds: int
-    seconds: float
+    counts: tuple[float, ...]
 
 
-CALL = 0.8e-6  # one NumPy call on a small array
-LOOP = 6.0e-6  # one window of the naive loop
-STREAM = 0.085e-9  # a byte of a multiply-add by whole-array passes
-PRODUCT = 0.0145e-9  # a multiply-add of a large float32 matrix product
-TILE_PRODUCT = 0.026e-9  # the same in a product of tiles
-BUILD = 0.15e-9  # a byte of a banded Toeplitz matrix
-BUTTERFLY = 0.28e-9  # an element of a transform times the logarithm of its length
-# Matrix products in float64, complex64 and complex128, float32 being 1.
-PRODUCT_FACTOR = {"f": 1.0, "d": 2.1, "F": 4.0, "D": 8.4}
-
-
-def loop(job: Job) -> Cost:
-    """A few NumPy calls a window."""
+def loop(job: Job) -> Work:
+    """A few NumPy calls a window: windows, multiply-adds."""
     count = job.images * job.oH * job.oW * job.kH * job.kW
-    return Cost(count, job.oH * job.oW * LOOP + count * 0.3e-9)
+    return Work(count, (job.oH * job.oW, count))
 
 
-def direct(job: Job) -> Cost:
-    """A multiply and an add a tap and band."""
+def direct(job: Job) -> Work:
+    """A multiply and an add a tap and band: calls, bytes, bytes out of the cache."""
     count = job.images * job.oH * job.oW * job.kH * job.kW
     calls = 2 * job.kH * job.kW * _bands(job)
-    return Cost(count, calls * CALL + count * job.dtype.itemsize * STREAM)
+    return Work(count, (calls, count * job.dtype.itemsize, _far(job)))
 
 
-def separable(job: Job) -> Cost:
+def separable(job: Job) -> Work:
     """kW passes over a band and its halo, then kH passes over the band, for each term."""
     halo = _bands(job) * (job.kH - 1)
     count = (job.oH + halo) * job.oW * job.kW + job.oH * job.oW * job.kH
     count *= job.images * job.rank
     calls = 2 * (job.kH + job.kW) * job.rank * _bands(job)
-    return Cost(count, calls * CALL + count * job.dtype.itemsize * STREAM)
+    return Work(count, (calls, count * job.dtype.itemsize, _far(job)))
 
 
-def toeplitz(job: Job) -> Cost:
-    """Two products with matrices of the image's size: H W (W + H) for a square image."""
+def toeplitz(job: Job) -> Work:
+    """Two products with matrices of the image's size: calls, bytes built, multiply-adds."""
     count = job.images * job.rank * job.H * job.oW * (job.W + job.oH)
     built = job.rank * (job.oH * job.H + job.W * job.oW) * job.dtype.itemsize
-    seconds = 10 * CALL + built * BUILD + count * PRODUCT * _factor(job)
-    return Cost(count, seconds)
+    return Work(count, (1, built, count))
 
 
-def toeplitz_terms(job: Job) -> Cost:
+def toeplitz_terms(job: Job) -> Work:
     """The same operations in 2 r products, with r - 1 additions of the result."""
-    count, seconds = toeplitz(job)
+    count, (_, built, _) = toeplitz(job)
     added = (job.rank - 1) * job.images * job.oH * job.oW * job.dtype.itemsize
-    return Cost(count, seconds + 3 * job.rank * CALL + added * STREAM)
+    return Work(count, (1, 3 * job.rank, built, count, added))
 
 
-def toeplitz_blocked(job: Job) -> Cost:
-    """Small products: tiles of a band for the rows, one a band for the columns."""
+def toeplitz_blocked(job: Job) -> Work:
+    """Small products, tiles for the rows and bands for the columns: calls, products, both."""
     shape = (job.oH, job.oW)
     tH, tW, strip = tiling(shape, (job.kH, job.kW), job.rank, job.dtype.itemsize)
     tall = -(-job.oH // tH)
     blocks = job.images * tall * -(-job.oW // strip)
-    rows = tall * (tH + job.kH - 1) * (tW + job.kW - 1)
-    columns = tall * tH * (tH + job.kH - 1)
-    count = job.images * job.rank * job.oW * (rows + columns)
+    each = job.images * job.rank * job.oW
+    rows = each * tall * (tH + job.kH - 1) * (tW + job.kW - 1)
+    columns = each * tall * tH * (tH + job.kH - 1)
     products = blocks * job.rank * -(-strip // tW)
-    calls = 20 * CALL + blocks * 6 * CALL + products * 0.15e-6
-    return Cost(count, calls + count * TILE_PRODUCT * _factor(job))
+    return Work(rows + columns, (1, blocks, products, rows, columns))
 
 
-def fft(job: Job) -> Cost:
-    """Two transforms a tile and one of the filter; a multiply-add a butterfly."""
+def fft(job: Job) -> Work:
+    """Two transforms a tile and one of the filter: tiles, butterflies, samples, lines, results."""
     (tH, sizeH), (tW, sizeW) = tile_sizes(job.oH, job.kH), tile_sizes(job.oW, job.kW)
     tiles = -(-job.oH // tH) * -(-job.oW // tW)
-    transform = sizeH * sizeW * math.log2(max(sizeH * sizeW, 2))
-    count = int((2 * tiles * job.images + 1) * transform)
-    wide = 2.0 if job.dtype.kind == "c" else 1.0
-    return Cost(count, (tiles + 1) * 22e-6 + count * BUTTERFLY * wide)
+    size = sizeH * sizeW
+    transforms = 2 * tiles * job.images + 1
+    count = int(transforms * size * math.log2(max(size, 2)))
+    samples = transforms * size
+    return Work(count, (1, tiles, count, samples, transforms * (sizeH + sizeW), _far(job)))
+
+
+def native_separable(job: Job) -> Work:
+    """Row passes of one to three terms at once, then column passes of all terms.
+
+    A call, rows and groups of terms; vectors loaded and multiplied in the row passes; in the
+    column passes, where a filter of few rows shares its loads less; results, and those out of
+    the cache.
+    """
+    width, rank = _vectors(job), job.rank
+    groups = -(-rank // 3) + (rank % 3 == 1 and rank > 1)
+    entering, leaving = job.images * job.H, job.images * job.oH * width
+    pass_rows = entering * width * job.kW
+    short = leaving * rank * job.kH if _short(job) else 0
+    far = _far(job)
+    count = rank * job.oW * job.images * (job.H * job.kW + job.oH * job.kH)
+    counts = (
+        1, entering, entering * groups, pass_rows * groups, pass_rows * rank,
+        leaving * rank * job.kH, leaving * rank, short, leaving, far,
+    )  # fmt: skip
+    return Work(count, counts)
+
+
+def native_direct(job: Job) -> Work:
+    """A call, rows; vectors multiplied, loaded, and loaded where few rows share; results."""
+    width = _vectors(job)
+    rows, leaving = job.images * job.H, job.images * job.oH * width
+    taps = leaving * job.kH * job.kW
+    count = job.images * job.oH * job.oW * job.kH * job.kW
+    counts = (
+        1, rows, taps, leaving * job.kW, taps if _short(job) else 0, leaving, _far(job),
+    )  # fmt: skip
+    return Work(count, counts)
+
+
+def _vectors(job: Job) -> int:
+    return -(-job.oW * job.dtype.itemsize // VECTOR_BYTES)
+
+
+def _short(job: Job) -> bool:
+    return job.kH < 5 and job.kH != 3
+
+
+def _far(job: Job) -> int:
+    used = job.images * (job.H * job.W + job.oH * job.oW) * job.dtype.itemsize
+    return max(used - CACHE_BYTES, 0)
 
 
 def _bands(job: Job) -> int:
@@ -123,12 +161,7 @@ def _bands(job: Job) -> int:
     return sum(1 for _ in bands(job.oH, row_bytes, job.kH - 1))
 
 
-def _factor(job: Job) -> float:
-    # Integers have no fast matrix product: NumPy multiplies them one by one.
-    return PRODUCT_FACTOR.get(job.dtype.char, 60.0)
-
-
-COSTS: dict[str, Callable[[Job], Cost]] = {
+COUNTS: dict[str, Callable[[Job], Work]] = {
     "loop": loop,
     "direct": direct,
     "separable": separable,
@@ -136,4 +169,6 @@ COSTS: dict[str, Callable[[Job], Cost]] = {
     "toeplitz": toeplitz,
     "toeplitz_blocked": toeplitz_blocked,
     "fft": fft,
+    "native_separable": native_separable,
+    "native_direct": native_direct,
 }
