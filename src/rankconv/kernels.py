@@ -110,7 +110,8 @@ def bell(places: Kernel, sigma: float, *, order: int = 0) -> Kernel:
     factor = np.polynomial.Polynomial([1.0])
     for _ in range(order):
         factor = factor.deriv() + slope * factor
-    return np.asarray(weights * factor(places) if order else weights, np.float64)
+    powers = np.power.outer(places, np.arange(order + 1))
+    return np.asarray(weights * (powers @ factor.coef) if order else weights, np.float64)
 
 
 @lru_cache(maxsize=256)
