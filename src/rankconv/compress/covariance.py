@@ -87,7 +87,7 @@ class PatchCovariance:
                 f"images of shape {array.shape} and dtype {array.dtype} do not fit: pass real "
                 f"images (N, {self.channels}, H, W)"
             )
-        if not np.isfinite(array).all():
+        if not all(np.isfinite(image).all() for image in array):
             raise ValueError("images hold NaN or infinity: look for them in the calibration data")
         rows, columns = conv_output_shape(
             (array.shape[2], array.shape[3]),

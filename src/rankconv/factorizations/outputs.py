@@ -23,8 +23,8 @@ class OutputFit:
 
     `chain.error` is the relative error of the weight, as everywhere. `output_error` is the
     measured relative error of the output on the data of the covariance,
-    |(W - W~) Sigma^(1/2)|_F / |W Sigma^(1/2)|_F, and `output_bound` a proven upper bound of it,
-    or None where the kind has none.
+    |(W - W~) Sigma^(1/2)|_F / |W Sigma^(1/2)|_F, and `output_bound` a proven upper bound of it
+    (Eckart-Young in that norm), or None where only a search found the chain.
     """
 
     chain: Factorization
@@ -63,8 +63,10 @@ def as_metric(covariance: ArrayLike, layer: Stage, ridge: float) -> Metric:
         raise ValueError("covariance holds NaN or infinity: look for them in the input images")
     if mean <= 0:
         raise ValueError("covariance is zero or negative: the layer's input must not be all zero")
-    S = array.astype(np.float64) / mean
-    if np.abs(S - S.swapaxes(1, 2)).max() > 1e-5 * np.abs(S).max():
+    S = np.divide(array, mean, dtype=np.float64)
+    most = max(float(S.max()), -float(S.min()))
+    halves = ((S[:, i : i + 256], S[:, :, i : i + 256]) for i in range(0, D, 256))
+    if any(np.abs(a - b.swapaxes(1, 2)).max() > 1e-5 * most for a, b in halves):
         raise ValueError("covariance is not symmetric: pass the mean of x x^T over patches x")
     one = np.arange(D)
     S[:, one, one] += max(ridge, 1e-5)
