@@ -55,6 +55,8 @@ def compile_filter(
     Images are float32, float64, uint8 or uint16. Sums and taps are float64 for float64 images and
     float32 for the others, and so are the results; with `keep_dtype`, uint8 and uint16 results
     have the image's dtype, rounded to nearest (ties to even) and saturated, 0 for NaN.
+    Before that rounding a result differs from the exact one by at most (n + 4) u sum |F| |A|, with
+    n = kH kW (direct) or r kH + kW (|F| being sum_i |f_i| |g_i|^T) and u = 2^-24 or 2^-53.
     `workers` is the number of threads, None for as many as pay off; the results do not depend on
     it. Calls release the GIL and may run in many Python threads at once. `out` may overlap the
     image; it is then written at the end. Where an image holds NaN or infinity, a separable filter
