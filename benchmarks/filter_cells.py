@@ -27,8 +27,10 @@ from filter_task import (
 # Seconds of measurement in a cell, and for how long one call may take.
 BUDGET = {"32": 0.4, "256": 0.8, "512": 1.0, "1080p": 1.6, "4096": 2.5, "8192": 4.0}
 LONGEST_CALL = 1.5
+LARGE = ("1080p", "4096", "8192")
 TURN = 1e-3  # a turn is at least this long, so that the clock does not count
 MOST_TURNS = 41
+SLOW = 0.2  # a call that takes longer is not repeated to warm up
 
 Cell = tuple[str, int, str]  # size, k, kind
 
@@ -44,6 +46,10 @@ class Memory:
     missing: dict[str, str] = field(default_factory=dict)
     pace: dict[tuple[str, str, int, str], float] = field(default_factory=dict)
     beaten: set[tuple[str, str, int, str]] = field(default_factory=set)
+
+    def knows(self, cell: Cell) -> bool:
+        """Whether this kernel has been used on a smaller image."""
+        return any(key[2:] == cell[1:] for key in self.pace)
 
 
 def cells(
@@ -71,11 +77,20 @@ def cells(
 def run_cell(
     cell: Cell, names: Sequence[str], memory: Memory, *, effort: float = 1.0
 ) -> dict[str, Any]:
-    """Check everyone's result, then time the fastest way of each; `effort` scales the budget."""
+    """Check everyone's result, then time the fastest way of each; `effort` scales the budget.
+
+    Who needs longer than LONGEST_CALL is not called again: that one call is the time.
+    """
+    if cell[0] in LARGE and not memory.knows(cell):
+        smaller = "256" if cell[0] == "1080p" else "1080p"
+        _entrants(make_task(smaller, *cell[1:]), names, memory)
     task = make_task(*cell)
     chosen, peers, skipped = _entrants(task, names, memory)
     budget = effort * BUDGET[task.size]
-    times = interleave(chosen, {name: row["probe"] for name, row in peers.items()}, budget)
+    probes = {name: row["probe"] for name, row in peers.items()}
+    again = {name: way for name, way in chosen.items() if probes[name] <= LONGEST_CALL}
+    times = {name: [seconds] for name, seconds in probes.items()}
+    times |= interleave(again, probes, budget)
     for name, values in times.items():
         peers[name].update(spread(values))
     return {
@@ -114,13 +129,17 @@ def _entrants(
                 skipped.setdefault(name, f"about {guess:.1f} s a call")
                 continue
             with variant.around():
-                result = variant.view(variant.call())
+                start = time.perf_counter()
+                value = variant.call()
+                seconds = time.perf_counter() - start
+                result = variant.view(value)
                 errors[variant.name] = check(
                     task, f"{name} ({variant.name})", result, expected, first
                 )
                 if first is None:
                     first = result.copy()
-                probes[variant.name] = probe(variant)
+                del value, result
+                probes[variant.name] = seconds if seconds > SLOW else probe(variant)
             memory.pace[key] = probes[variant.name] / pixels
         if probes:
             best = min(probes, key=lambda way: probes[way])
@@ -142,7 +161,7 @@ def _entrants(
 
 
 def _takes_part(name: str, task: Task) -> bool:
-    return name != "rankconv 2" or (task.size in ("1080p", "4096", "8192") and task.k >= 5)
+    return name != "rankconv 2" or (task.size in LARGE and task.k >= 5)
 
 
 def probe(variant: Variant) -> float:
@@ -164,7 +183,7 @@ def interleave(
     """Seconds a call in each turn; everyone's turns are spread over the same rounds.
 
     Each has the same share of the budget; who is slow has fewer turns in it, but at least three
-    (one, where a call takes longer than 0.3 s).
+    (one, where a call takes longer than SLOW).
     """
     share = budget / max(1, len(variants))
     calls = {name: max(1, math.ceil(TURN / probes[name])) for name in variants}
@@ -172,7 +191,7 @@ def interleave(
     for name in variants:
         warm_up = probes[name] < 0.02
         cost = probes[name] * (calls[name] + warm_up)
-        least = 3 if probes[name] <= 0.3 else 1
+        least = 3 if probes[name] <= SLOW else 1
         turns[name] = max(least, min(MOST_TURNS, int(share / cost)))
     rounds = max(turns.values(), default=0)
     times: dict[str, list[float]] = {name: [] for name in variants}
