@@ -117,7 +117,8 @@ def test_no_sweep_raises_the_loss_and_the_end_is_stationary(outer, groups):
     W = rng.standard_normal((groups, 6, 5, 3))
     S = covariance(rng, groups, 15, decay=2.0)
     plain = np.linalg.svd(W.swapaxes(2, 3).reshape(groups, 18, 5), full_matrices=False)[2][:, :2]
-    H, V, losses = fit(W, S, plain, sweeps=500, outer=outer)
+    H, V, losses, bound = fit(W, S, plain, sweeps=500, outer=outer)
+    assert bound is None
     assert len(losses) > 2
     assert all(later < earlier for earlier, later in pairwise(losses))
     E = W - (H @ V[:, None]).swapaxes(2, 3)

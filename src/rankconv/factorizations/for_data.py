@@ -25,7 +25,7 @@ from rankconv.factorizations import (
 )
 from rankconv.factorizations.layers import as_layer, check_rank, group_shape
 from rankconv.factorizations.outputs import Metric, OutputFit, as_metric, length, output_error
-from rankconv.factorizations.tensors import grouped, leading, root, rounding, smallest
+from rankconv.factorizations.tensors import grouped, leading, rounding, smallest
 from rankconv.geometry import Pair
 from rankconv.stages import Factorization, Stage
 
@@ -78,13 +78,6 @@ def factorize_for_data(
     >>> fit.output_error < fit.chain.error
     True
     """
-    if kind not in FOR_DATA:
-        raise ValueError(
-            f"kind={kind!r} is not one of {', '.join(map(repr, FOR_DATA))}, the kinds that are "
-            "fitted to data (a depthwise layer's slice_svd is the chain of spatial_svd)"
-        )
-    if isinstance(sweeps, bool) or not isinstance(sweeps, int) or sweeps < 0:
-        raise ValueError(f"sweeps={sweeps!r} is not an integer >= 0: leave it out for 10")
     layer, shape = as_layer(
         weight, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
@@ -92,20 +85,41 @@ def factorize_for_data(
         raise ValueError(
             f"weight of dtype {layer.weight.dtype}: only real layers are fitted to data"
         )
+    metric = as_metric(covariance, layer, ridge)
+    result = fit_layer(layer, metric, rank=rank, tol=tol, kind=kind, sweeps=sweeps)
+    return replace(result, chain=replace(result.chain, shape=shape))
+
+
+def fit_layer(
+    layer: Stage,
+    metric: Metric,
+    *,
+    rank: int | Sequence[int] | None = None,
+    tol: float | None = None,
+    kind: str = "spatial_svd",
+    sweeps: int = 10,
+) -> OutputFit:
+    """`factorize_for_data` of a layer whose metric is at hand: for many ranks of one layer."""
+    if kind not in FOR_DATA:
+        raise ValueError(
+            f"kind={kind!r} is not one of {', '.join(map(repr, FOR_DATA))}, the kinds that are "
+            "fitted to data (a depthwise layer's slice_svd is the chain of spatial_svd)"
+        )
+    if isinstance(sweeps, bool) or not isinstance(sweeps, int) or sweeps < 0:
+        raise ValueError(f"sweeps={sweeps!r} is not an integer >= 0: leave it out for 10")
     plain_fit, full_rank, fit = FOR_DATA[kind]
     checked = check_rank(rank, tol, full_rank(group_shape(layer)))
-    metric = as_metric(covariance, layer, ridge)
+    size = length(grouped(layer)[0], metric) or 1.0
 
     def at(rank: int | Pair | None) -> OutputFit:
         plain = plain_fit(layer, rank=rank, tol=None)
-        options = [OutputFit(plain, output_error(layer, plain, metric), None)]
-        bound = None
-        if rank is not None:
-            chain, most = fit(layer, metric, plain, sweeps=sweeps)
-            bound = None if most is None else most / (length(grouped(layer)[0], metric) or 1.0)
-            options.append(OutputFit(chain, output_error(layer, chain, metric), None))
-        best = min(options, key=lambda one: one.output_error)
-        return replace(best, chain=replace(best.chain, shape=shape), output_bound=bound)
+        alone = OutputFit(plain, output_error(layer, plain, metric) / size, None)
+        if rank is None:
+            return alone
+        chain, most = fit(layer, metric, plain, sweeps=sweeps)
+        fitted = OutputFit(chain, output_error(layer, chain, metric) / size, None)
+        best = min(fitted, alone, key=lambda one: one.output_error)
+        return replace(best, output_bound=None if most is None else most / size)
 
     if tol is None:
         return at(checked)
@@ -139,17 +153,13 @@ def _two_factors(
     weight, _ = grouped(layer)
     W = weight.reshape(*weight.shape[:2], -1, columns)
     start = plain.stages[0].weight.astype(np.float64).reshape(W.shape[0], -1, W.shape[2])
-    H, V, _ = two_factors_for_data.fit(W, metric.S, start, sweeps=sweeps)
+    H, V, _, bound = two_factors_for_data.fit(W, metric.S, start, sweeps=sweeps)
     size = np.sqrt(np.linalg.norm(H, axis=(1, 2)))  # (G, R); rows of V have norm 1
     size = np.where(size > 0, size, 1.0)
     H, V = H / size[:, None, None], V * size[..., None]
-    bound = None
-    if columns == 1:
-        rank = V.shape[1]
-        sigma = np.linalg.svd(W[..., 0] @ root(metric.S), compute_uv=False)
+    if bound is not None:
         trace = float(np.trace(metric.S, axis1=1, axis2=2).max())
-        room = rounding((W.shape[1], W.shape[2]), rank, layer.weight.dtype)
-        bound = float(np.linalg.norm(sigma[:, rank:]))
+        room = rounding((W.shape[1] * columns, W.shape[2]), V.shape[1], layer.weight.dtype)
         bound += room * math.sqrt(trace) * float(np.linalg.norm(W))
     return two_factors.chain(layer, H, V, kind=plain.kind, build=build, bound=None), bound
 
@@ -177,7 +187,7 @@ def _tucker2(layer: Stage, metric: Metric, plain: Factorization, *, sweeps: int)
     W = weight.reshape(G, M, C, kH * kW)
     start = plain.stages[0].weight.astype(np.float64).reshape(G, -1, C)
     rank = start.shape[1], plain.stages[1].out_channels // G
-    H, V, _ = two_factors_for_data.fit(W, metric.S, start, sweeps=sweeps, outer=rank[1])
+    H, V, _, _ = two_factors_for_data.fit(W, metric.S, start, sweeps=sweeps, outer=rank[1])
     outer = H.swapaxes(2, 3).reshape(G, M, -1)  # (G, M, R_in kH kW)
     U = leading(outer, rank[1])
     return tucker2.chain(layer, V, U.swapaxes(1, 2) @ outer, U, rank, None), None

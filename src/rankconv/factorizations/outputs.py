@@ -74,7 +74,8 @@ def as_metric(covariance: ArrayLike, layer: Stage, ridge: float) -> Metric:
         np.linalg.cholesky(S)
     except np.linalg.LinAlgError:
         raise ValueError(
-            "covariance is not positive semidefinite: pass the mean of x x^T over patches x"
+            "covariance is not positive semidefinite: pass the mean of x x^T over patches x, "
+            "summed in double precision"
         ) from None
     S[:, one, one] += ridge - max(ridge, 1e-5)
     return Metric(S, float(ridge))
@@ -107,14 +108,13 @@ def composed(chain: Factorization, groups: int) -> Array:
 
 
 def output_error(layer: Stage, chain: Factorization, metric: Metric) -> float:
-    """Measured |(W - W~) Sigma^(1/2)|_F / |W Sigma^(1/2)|_F; 0 where the layer puts out zero."""
+    """Measured |(W - W~) Sigma^(1/2)|_F, in the scale of `length`."""
     W, exponent = grouped(layer)
-    rest = W - np.ldexp(composed(chain, layer.groups), -exponent)
-    return length(rest, metric) / (length(W, metric) or 1.0)
+    return length(W - np.ldexp(composed(chain, layer.groups), -exponent), metric)
 
 
 def length(E: Array, metric: Metric) -> float:
-    """|E Sigma^(1/2)|_F, without the ridge; metric's scale."""
+    """|E Sigma^(1/2)|_F without the ridge, for E over the power of two of `grouped`."""
     square = loss(E, metric.S) - metric.ridge * float(np.vdot(E, E))
     return math.sqrt(max(square, 0.0))
 

@@ -35,15 +35,17 @@ STOP = 1e-3  # relative fall of the loss that ends the sweeps
 
 def fit(
     W: Array, S: Array, plain: Array, *, sweeps: int, outer: int | None = None
-) -> tuple[Array, Array, list[float]]:
-    """H (G, M, B, R), V (G, R, A) with orthonormal rows, and the loss after each sweep.
+) -> tuple[Array, Array, list[float], float | None]:
+    """H (G, M, B, R), V (G, R, A) with orthonormal rows, the loss after each sweep, and a bound.
 
     W (G, M, A, B), S (G, A B, A B). `plain` (G, R, A) is the V that the weight alone gives: the
-    better of it and of the whitened V is the start. `outer` limits the rank of H.
+    better of it and of the whitened V is the start. `outer` limits the rank of H. The bound is
+    Eckart and Young's on the root of the loss, where the whitened start is the minimum.
     """
     G, M, A, B = W.shape
     WS = (W.reshape(G, M, -1) @ S).reshape(W.shape)
-    starts = [_whitened(W, S, plain.shape[1])]
+    whitened, tail = _whitened(W, S, plain.shape[1])
+    starts = [whitened]
     if B > 1 or outer is not None:
         starts.append(_orthonormal(plain))
     tried = []
@@ -52,9 +54,9 @@ def fit(
         tried.append((loss(W - compose(H, V), S), H, V))
     least, H, V = min(tried, key=lambda one: one[0])
     losses = [least]
-    floor = 1e-28 * loss(W, S)
     if B == 1 and outer is None:
-        return H, V, losses  # exact at once
+        return H, V, losses, tail  # the minimum at once
+    floor = 1e-28 * float(np.vdot(WS, W))
     marginal = inverse_of(np.einsum("gabcb->gac", S.reshape(G, A, B, A, B)) / B)
     for _ in range(sweeps):
         if losses[-1] <= floor:
@@ -68,7 +70,7 @@ def fit(
         losses.append(now)
         if now > losses[-2] * (1 - STOP):
             break
-    return H, V, losses
+    return H, V, losses, None
 
 
 def loss(E: Array, S: Array) -> float:
@@ -110,12 +112,14 @@ def _first(WS: Array, S: Array, V: Array, H: Array, marginal: Array) -> Array:
     return descend(operator, lambda X: inner @ X @ marginal, V, right, STEPS)
 
 
-def _whitened(W: Array, S: Array, rank: int) -> Array:
+def _whitened(W: Array, S: Array, rank: int) -> tuple[Array, float]:
+    """V of the cut SVD of W S_a^(1/2), S_a the marginal, and what the SVD leaves out."""
     G, _, A, B = W.shape
     marginal = S if B == 1 else np.einsum("gabcb->gac", S.reshape(G, A, B, A, B))
     matrix = unfold(W)
-    U = leading(matrix @ root(marginal), rank)
-    return _orthonormal(U.swapaxes(1, 2) @ matrix)
+    u, sigma, _ = np.linalg.svd(matrix @ root(marginal), full_matrices=False)
+    V = _orthonormal(u[..., :rank].swapaxes(1, 2) @ matrix)
+    return V, float(np.linalg.norm(sigma[:, rank:]))
 
 
 def _orthonormal(V: Array) -> Array:
