@@ -271,7 +271,90 @@ def test_many_threads_give_the_same_bits():
     assert not wrong
 
 
+@settings(max_examples=300)
+@given(
+    image_shape=st.tuples(sides, sides), kernel_shape=st.tuples(sides, sides),
+    mode=st.sampled_from(MODES), dtype=st.sampled_from(["float32", "float64", "uint8"]),
+    out_dtype=st.sampled_from(["float32", "float64", "complex128"]),
+    layout=st.sampled_from(["plain", "fortran", "reversed", "wide"]),
+    algorithm=st.sampled_from(["auto", *ALGORITHMS]), seed=seeds,
+)  # fmt: skip
+def test_out_takes_the_result_and_nothing_else_is_written(
+    image_shape, kernel_shape, mode, dtype, out_dtype, layout, algorithm, seed
+):
+    rng = np.random.default_rng(seed)
+    if mode == "valid":
+        kernel_shape = tuple(map(min, kernel_shape, image_shape))
+    image = draw_array(rng, image_shape, dtype)
+    kernel = draw_array(rng, kernel_shape, "float32" if dtype != "float64" else dtype)
+    expected = correlate2d(image, kernel, mode, algorithm=algorithm)
+    if not np.can_cast(expected.dtype, out_dtype):
+        out_dtype = "float64"
+    H, W = expected.shape
+    whole = np.full((H + 2, 2 * W + 2), 7, out_dtype, order="F" if layout == "fortran" else "C")
+    view = {"reversed": whole[-2:0:-1, W:0:-1], "wide": whole[1:-1, 1:-1:2]}
+    out = view.get(layout, whole[1:-1, 1 : W + 1])
+    assert correlate2d(image, kernel, mode, algorithm=algorithm, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    out[:] = 7
+    assert (whole == 7).all()
+
+
+@pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_out_may_overlap_the_image(algorithm, shift):
+    memory = np.random.default_rng(9).standard_normal((40, 20))
+    image, kernel = memory[2:32], np.random.default_rng(10).standard_normal((5, 3))
+    expected = correlate2d(image.copy(), kernel, "same", "nearest", algorithm=algorithm)
+    out = memory[2 + shift : 32 + shift]
+    correlate2d(image, kernel, "same", "nearest", algorithm=algorithm, out=out)
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (-3, -2), (1, 0), (0, 2), (2, 0), (-1, -2), (1, 2)])
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "fft"])
+def test_axes_name_rows_and_columns(axes, algorithm):
+    rng = np.random.default_rng(11)
+    image, kernel = rng.standard_normal((13, 11, 9)), rng.standard_normal((4, 3))
+    moved = np.moveaxis(image, axes, (-2, -1))
+    expected = np.moveaxis(correlate2d(moved, kernel, "full", "wrap"), (-2, -1), axes)
+    result = correlate2d(image, kernel, "full", "wrap", axes=axes, algorithm=algorithm)
+    assert result.flags.c_contiguous
+    np.testing.assert_allclose(result, expected, atol=1e-12)
+    out = np.zeros(expected.shape, complex)
+    assert correlate2d(image, kernel, "full", "wrap", axes=axes, out=out) is out
+    np.testing.assert_allclose(out, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
+@pytest.mark.parametrize("shape", [(3, 40, 50), (1300, 1250)])
+def test_results_do_not_depend_on_workers(algorithm, shape):
+    if algorithm in ("loop", "toeplitz", "toeplitz_terms"):
+        shape = (*shape[:-2], 40, 50)  # their cost grows faster than the image
+    rng = np.random.default_rng(12)
+    image, kernel = rng.standard_normal(shape).astype("f4"), rng.standard_normal((5, 4))
+    kernel = kernel.astype("f4")
+    expected = correlate2d(image, kernel, "same", "mirror", algorithm=algorithm, workers=1)
+    for workers in (None, 2, 3, -1):
+        result = correlate2d(image, kernel, "same", "mirror", algorithm=algorithm, workers=workers)
+        np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_infinities_are_those_of_a_direct_sum_at_any_rank(bad):
+    rng = np.random.default_rng(13)
+    image = rng.standard_normal((300, 310)).astype("f4")
+    image[20, 30], image[20, 33] = bad, np.nan
+    kernel = (rng.standard_normal((9, 3)) @ rng.standard_normal((3, 9))).astype("f4")
+    with np.errstate(invalid="ignore"):
+        result, expected = correlate2d(image, kernel, "same"), signal.correlate2d(image, kernel)
+    np.testing.assert_allclose(result, expected[4:-4, 4:-4], rtol=0, atol=1e-4)
+    assert np.isinf(result).sum() == 27  # one infinity's windows but those that see the NaN
+
+
 A, K = np.ones((4, 5)), np.ones((3, 3))
+READ_ONLY = np.ones((6, 7))
+READ_ONLY.flags.writeable = False
 
 
 @pytest.mark.parametrize("function", OURS.values(), ids=OURS)
@@ -304,6 +387,21 @@ A, K = np.ones((4, 5)), np.ones((3, 3))
         ((A, K), {"rank": 1, "tol": 0.1}, "pass one of them"),
         ((A, K), {"algorithm": "magic"}, "algorithm='magic' is not one of 'auto', 'loop'"),
         ((A.astype(int), K.astype(int)), {"algorithm": "fft"}, "'fft' does not work in int64"),
+        ((A, K), {"out": [1]}, "out is list, and must be a plain numpy.ndarray"),
+        ((A, K), {"out": np.ma.ones((6, 7))}, "out is MaskedArray"),
+        ((A, K), {"out": np.ones((4, 5))}, r"out of shape \(4, 5\) .* pass shape \(6, 7\)"),
+        ((A, K), {"out": np.ones((6, 7), "f4")}, "out of dtype float32 cannot hold the float64"),
+        ((A, K), {"out": np.ones((6, 7), int)}, "out of dtype int64 cannot hold the float64"),
+        ((A, K), {"out": READ_ONLY}, "out is read-only"),
+        ((A, K), {"axes": (0, 2)}, r"axes=\(0, 2\) are not two different axes of .* 2 dim"),
+        ((A, K), {"axes": (0, -2)}, "are not two different axes"),
+        ((A, K), {"axes": (0,)}, r"axes=\(0,\) is not a pair of integers"),
+        ((A, K), {"axes": 1}, "axes=1 is not a pair of integers"),
+        ((A, K), {"axes": (0.0, 1)}, "is not a pair of integers"),
+        ((A, K), {"workers": 0}, "workers=0 is not a number of threads"),
+        ((A, K), {"workers": -1000}, "workers=-1000 is not a number of threads"),
+        ((A, K), {"workers": 1.5}, "workers=1.5 is not an integer"),
+        ((A, K), {"workers": True}, "workers=True is not an integer"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_with_the_way_out(function, args, options, message):

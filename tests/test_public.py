@@ -28,7 +28,9 @@ def test_the_public_names_are_exactly_these():
     assert sorted(rankconv.__all__) == [
         "Factorization",
         "Plan",
+        "SeparableFilter",
         "Stage",
+        "calibrate",
         "convolve2d",
         "correlate2d",
         "extended_slide",

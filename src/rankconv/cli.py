@@ -216,6 +216,15 @@ def plan(
 
 
 @app.command()
+def calibrate() -> None:
+    """Measure for a few seconds what filtering costs here, and plan with it from now on.
+
+    The result is kept in your cache folder. Best on an idle machine.
+    """
+    commands.calibrate(console)
+
+
+@app.command()
 def factorize(
     kernel: KernelOption,
     rank: RankOption = None,

@@ -219,6 +219,18 @@ def show_plan(
     console.print(str(planned), highlight=False, markup=False, soft_wrap=True)
 
 
+def calibrate(console: Console) -> None:
+    """Fit the planner's constants to this machine, with a progress bar."""
+    from rankconv.calibration import calibrate
+
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("timing the algorithms", total=None)
+        path = calibrate(
+            progress=lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    console.print(f"constants: {path}", highlight=False, soft_wrap=True)
+
+
 def parse_shape(text: str) -> tuple[int, int]:
     """`"1080x1920"` as (1080, 1920)."""
     parts = text.lower().replace("×", "x").split("x")

@@ -139,7 +139,7 @@ def _filter(
     fill = held_by(fillvalue, dtype)
     pads = padding(k, mode, flipped=flipped)
     if moved is not None:  # a new result has its axes in the image's order, in memory too
-        whole = _new_or_checked(out, _moved_back(shape, moved), dtype)
+        whole = _new_or_checked(out, moved_back(shape, moved), dtype)
         apply(
             _prepared_for(A, taps, dtype, pads, boundary, fill, accuracy, algorithm, workers),
             A,
@@ -171,7 +171,7 @@ def _new_or_checked(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[A
     return out
 
 
-def _moved_back(shape: tuple[int, ...], axes: Pair) -> tuple[int, ...]:
+def moved_back(shape: tuple[int, ...], axes: Pair) -> tuple[int, ...]:
     """The shape (..., H, W) with its last two sizes at `axes`."""
     sizes = iter(shape[:-2])
     last = dict(zip(axes, shape[-2:], strict=True))
