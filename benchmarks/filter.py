@@ -24,8 +24,8 @@ from rich.progress import track
 from threadpoolctl import threadpool_limits
 
 from filter_cells import Cell, Memory, cells, measure
-from filter_extra import blur, network, planner
-from filter_peers import PEERS, one_thread, peer_versions
+from filter_extra import blur, network, planner, plans
+from filter_peers import PEERS, one_thread, peer_versions, rankconv_calibrate
 from filter_report import show, write, write_page
 from filter_task import KERNELS, KINDS, SIZES, MissingPeerError
 from rankconv.paper.machine import machine
@@ -97,26 +97,28 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         "labels": {name: label for name, (label, _) in PEERS.items()},
         "missing": memory.missing,
     }
+    asked = [c for c in wanted if c[0] in PLANNER_SIZES and c[2] != "gaussian"]
+    shipped = plans(asked)
+    rankconv_calibrate()
     rows = measure(wanted, names, memory, effort=arguments.effort)
     result["cells"] = list(
         track(rows, "filters", total=len(wanted), console=console, transient=True)
     )
     if not arguments.no_extra:
         quick = arguments.quick or arguments.cells is not None
-        result |= extra(quick, wanted, console)
+        result |= extra(quick, asked, shipped, console)
     result["load_average"].append(os.getloadavg()[0])
     result["minutes"] = (time.time() - began) / 60
     return result
 
 
-def extra(quick: bool, wanted: list[Cell], console: Console) -> dict[str, Any]:
-    asked = [c for c in wanted if c[0] in PLANNER_SIZES and c[2] != "gaussian"]
+def extra(quick: bool, asked: list[Cell], shipped: list[str], console: Console) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
         found["blur"] = list(blur((3, 5) if quick else BLUR_LENGTHS))
     except MissingPeerError as error:
         console.print(f"no blur: {error}")
-    rows = planner(asked)
+    rows = planner(asked, shipped)
     found["planner"] = list(
         track(rows, "planner", total=len(asked), console=console, transient=True)
     )

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-import rankconv
-from filter_cells import Cell, interleave, probe, spread
-from filter_peers import rankconv_call, rankconv_filters
+from filter_cells import SLOW, Cell, interleave, probe, spread
+from filter_peers import rankconv_call, rankconv_filter, rankconv_plan
 from filter_task import (
     SIZES,
     Array,
@@ -40,19 +39,9 @@ def blur(kernels: Sequence[int] = BLUR_SIZES, *, budget: float = 1.0) -> Iterato
         sigma = 0.3 * ((k - 1) * 0.5 - 1) + 0.8  # OpenCV's own choice for a length
         taps = cv2.getGaussianKernel(k, sigma)  # (k, 1) float64
         out, theirs = np.zeros_like(image), np.zeros_like(image)
-        reach = k // 2
-        filters = rankconv_filters(
-            taps @ taps.T,
-            padding=((reach, reach), (reach, reach)),
-            boundary="mirror",
-            keep_dtype=True,
-        )
-        if not filters:
-            return
+        planned = rankconv_filter(taps @ taps.T, mode="same", boundary="mirror", dtype="uint8")
         variants = {
-            "rankconv": Variant(
-                "separable", partial(filters["separable"], image, out=out), np.asarray
-            ),
+            "rankconv": Variant("SeparableFilter", partial(planned, image, out=out), np.asarray),
             "cv2": Variant(
                 "GaussianBlur",
                 partial(
@@ -78,37 +67,50 @@ def blur(kernels: Sequence[int] = BLUR_SIZES, *, budget: float = 1.0) -> Iterato
         yield {"k": k, "peers": {name: spread(values) for name, values in times.items()}}
 
 
-def planner(wanted: Sequence[Cell], *, budget: float = 0.4) -> Iterator[dict[str, Any]]:
-    """The time of the plan's choice and of its candidates, by the call that anyone would write."""
-    for cell in wanted:
+def plans(wanted: Sequence[Cell]) -> list[str]:
+    """The planner's choice for every cell, with the constants that it has now."""
+    return [rankconv_plan(make_task(*cell)).algorithm for cell in wanted]
+
+
+def planner(
+    wanted: Sequence[Cell], uncalibrated: Sequence[str], *, budget: float = 0.4
+) -> Iterator[dict[str, Any]]:
+    """The time of the plan's choice and of its candidates, by the call that anyone would write.
+
+    `uncalibrated` are the choices with the constants that are shipped: their loss is told too.
+    """
+    for cell, shipped in zip(wanted, uncalibrated, strict=True):
         task = make_task(*cell)
-        plan = rankconv.plan(task.image.shape, task.kernel, mode="valid", dtype=task.image.dtype)
+        plan = rankconv_plan(task)
         cheapest = min(c.estimated_seconds for c in plan.candidates)
         near = [c.algorithm for c in plan.candidates if c.estimated_seconds <= NEAR * cheapest]
+        chosen = (plan.algorithm, shipped)
         variants = {
-            name: Variant(name, rankconv_call(task, name), np.asarray)
-            for name in {*near, plan.algorithm}
+            name: Variant(name, rankconv_call(task, name), np.asarray) for name in {*near, *chosen}
         }
-        for variant in variants.values():
+        probes = {}
+        for name, variant in variants.items():
+            start = time.perf_counter()
             variant.call()
-        probes = {name: probe(variant) for name, variant in variants.items()}
+            seconds = time.perf_counter() - start
+            probes[name] = seconds if seconds > SLOW else probe(variant)
         best = min(probes.values())
         # Only those that could be the best need to be known exactly.
-        variants = {
-            name: variant
-            for name, variant in variants.items()
-            if probes[name] < 2 * best or name == plan.algorithm
-        }
-        times = interleave(variants, probes, budget)
+        exact = [name for name in variants if probes[name] < 2 * best or name in chosen]
+        times = interleave({name: variants[name] for name in exact}, probes, budget)
         medians = {name: float(np.median(values)) for name, values in times.items()}
+        fastest = min(medians.values())
         yield {
             "size": task.size,
             "k": task.k,
             "kind": task.kind,
             "chosen": plan.algorithm,
+            "constants": plan.constants,
             "seconds": medians,
             "estimates": {c.algorithm: c.estimated_seconds for c in plan.candidates},
-            "loss": medians[plan.algorithm] / min(medians.values()) - 1,
+            "loss": medians[plan.algorithm] / fastest - 1,
+            "chosen uncalibrated": shipped,
+            "loss uncalibrated": medians[shipped] / fastest - 1,
         }
 
 

@@ -8,6 +8,8 @@ such as oneDNN. Intel IPP, Halide and numba are in the folder peers.
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,8 +18,6 @@ from typing import Any
 import rankconv
 from filter_task import Array, Task, Variant, itself, require
 from peers import frameworks, halide_peer, ipp_peer, numba_peer, scipy_peer
-from rankconv.correlate import native
-from rankconv.splitting import split_kernel
 
 PACKAGES = (
     "numpy",
@@ -58,35 +58,49 @@ def peer_versions() -> dict[str, str]:
 # rankconv: the only place that knows its interface.
 
 
-def rankconv_filters(
-    kernel: Array, *, workers: int = 1, **options: Any
-) -> dict[str, Callable[..., Array]]:
-    """Filters made once for a kernel, each called as `f(image, out=out)`."""
-    made: dict[str, Callable[..., Array]] = {}
-    if native.available:
-        split = split_kernel(kernel, None, None).kernel
-        options["workers"] = workers
-        made["separable"] = native.compile_filter(factors=(split.f, split.g), **options)
-        made["direct"] = native.compile_filter(kernel, **options)
-    return made
+def rankconv_filter(kernel: Array, **options: Any) -> Callable[..., Array]:
+    """A filter made once for a kernel, called as `f(image, out=out)`; one thread by default."""
+    return rankconv.SeparableFilter(kernel, **{"workers": 1, **options})
 
 
-def rankconv_call(task: Task, algorithm: str = "auto") -> Callable[[], Array]:
+def rankconv_call(task: Task, algorithm: str = "auto", workers: int = 1) -> Callable[[], Array]:
     """The call that anyone would write, by the plan's choice or by one of its candidates."""
-    return partial(rankconv.correlate2d, task.image, task.kernel, "valid", algorithm=algorithm)
+    return partial(
+        rankconv.correlate2d,
+        task.image,
+        task.kernel,
+        "valid",
+        algorithm=algorithm,
+        out=task.out,
+        workers=workers,
+    )
+
+
+def rankconv_plan(task: Task) -> rankconv.Plan:
+    """What it would do, and what it thinks the others cost."""
+    return rankconv.plan(task.image.shape, task.kernel, mode="valid", dtype=task.image.dtype)
+
+
+def rankconv_calibrate() -> None:
+    """Measure this machine's constants for this process; the user's own are left alone."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        try:
+            rankconv.calibrate()
+        finally:
+            del os.environ["XDG_CACHE_HOME"]
+            if before is not None:
+                os.environ["XDG_CACHE_HOME"] = before
 
 
 def rankconv_peer(task: Task, workers: int = 1) -> list[Variant]:
-    """The kernel alone is given; its rank is found, and the filter made, in advance."""
-    image, out = task.image, task.out
-    found = [
-        Variant(name, partial(made, image, out=out), itself)
-        for name, made in rankconv_filters(task.kernel, workers=workers).items()
-        if name == "direct" or len(task.rows)
+    """The kernel alone is given: rankconv finds its rank and chooses the algorithm."""
+    planned = rankconv_filter(task.kernel, mode="valid", workers=workers)
+    return [
+        Variant("SeparableFilter", partial(planned, task.image, out=task.out), itself),
+        Variant("correlate2d", rankconv_call(task, workers=workers), itself),
     ]
-    if workers == 1:
-        found.append(Variant("correlate2d", rankconv_call(task), itself))
-    return found
 
 
 # The others.

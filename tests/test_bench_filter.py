@@ -128,7 +128,8 @@ def test_gates_name_their_worst_cell() -> None:
         ],
         "planner": [
             {"size": "32", "k": 3, "kind": "full", "chosen": "a", "loss": loss,
-             "seconds": {"a": 1 + loss, "b": 1.0}}
+             "seconds": {"a": 1 + loss, "b": 1.0},
+             "chosen uncalibrated": "b", "loss uncalibrated": 0.0}
             for loss in (0.0, 0.0, 0.2)
         ],
     }  # fmt: skip
@@ -143,9 +144,11 @@ def test_gates_name_their_worst_cell() -> None:
     assert found["2 threads against 1, 1080p and more, k >= 5"].worst == "2.00x"
     assert found["PyTorch, best of oneDNN on and off"].verdict == "met"
     assert found["Intel IPP, rank 1, 256² to 1080p"].verdict == "not measured"
-    planner = found["the automatic choice against the best of its candidates"]
+    planner = found["the automatic choice against the best of its candidates, calibrated"]
     assert planner.verdict == "MISSED"
     assert planner.worst == "+20%"
+    shipped = found["the automatic choice against the best of its candidates, as shipped"]
+    assert shipped.verdict == "met"
 
 
 def test_the_page_and_its_pictures(tmp_path: Path) -> None:
