@@ -125,6 +125,21 @@ def test_network_matches_scipy(rank, dtype):
     np.testing.assert_allclose(single, result, rtol=1e-4)
 
 
+def test_classes_are_the_largest_logits():
+    rng = np.random.default_rng(5)
+    w = weights(rng)
+    net = SmallNet(*w)
+    images = rng.random((150, 32, 32), dtype=np.float32)
+    images[7, 3, 4] = np.nan
+    expected = net.batch(images).argmax(1)
+    assert len(set(expected)) > 1
+    np.testing.assert_array_equal(net.classify_batch(images), expected)
+    np.testing.assert_array_equal(net.classify_batch(images, workers=3), expected)
+    assert [net.classify(image) for image in images] == expected.tolist()
+    tie = SmallNet(*w[:4], w[4] * 0, w[5], np.zeros_like(w[6]), np.array([1.0, 3.0, 3.0] + 7 * [2]))
+    assert tie.classify(images[0]) == 1
+
+
 @pytest.mark.parametrize(("shape", "k", "features"), [((28, 28), 5, 16), ((21, 40), 3, 24)])
 def test_network_takes_other_sizes(shape, k, features):
     rng = np.random.default_rng(2)

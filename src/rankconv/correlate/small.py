@@ -151,6 +151,13 @@ class _NumpyNet:
             raise ValueError(f"workers={workers} is not 1 or more")
         return self._run(np.asarray(images, self._linear[0].dtype), 3)
 
+    def classify(self, image: Array, /) -> int:
+        return int(self(image).argmax())
+
+    def classify_batch(self, images: Array, *, workers: int = 1) -> Array:
+        classes: Array = self.batch(images, workers=workers).argmax(1)
+        return classes
+
     def _run(self, images: Array, dimensions: int) -> Array:
         if images.ndim != dimensions or images.shape[-2:] != self._shape:
             expected = f"({'n, ' * (dimensions - 2)}{self._shape[0]}, {self._shape[1]})"
@@ -178,8 +185,9 @@ class SmallNet(_Net):
     each kernel by its best separable approximation; `None` is exact.
 
     `net(image)` gives logits (outputs,) of one image `shape`; `net.batch(images, workers=1)` gives
-    (n, outputs), to the same bits. Inputs of another type are converted. Raises ValueError where
-    shapes do not fit together.
+    (n, outputs), to the same bits. `net.classify` and `net.classify_batch` give the index of the
+    largest logit instead, as `argmax` does, at less than its cost. Inputs of another type are
+    converted. Raises ValueError where shapes do not fit together.
 
     >>> import numpy as np
     >>> k, w1, w2 = np.ones((5, 5)), np.ones((2, 25)), np.ones((3, 2))
@@ -188,6 +196,8 @@ class SmallNet(_Net):
     array([31250., 31250., 31250.])
     >>> net.batch(np.ones((4, 32, 32))).shape
     (4, 3)
+    >>> net.classify(np.ones((32, 32)))
+    0
     """
 
     def __new__(

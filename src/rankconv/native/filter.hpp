@@ -44,8 +44,10 @@ struct Cut {
 
     Index line_bytes() const { return round_up(4 * line * Index(sizeof(Sum)), 64); }
     Index table_bytes() const { return round_up(2 * most_lines * Index(sizeof(Sum*)), 64); }
+    Index span_bytes() const { return round_up(line * Index(sizeof(Index)), 64); }
     Index bytes() const {
-        return line_bytes() + table_bytes() + most_lines * terms * line_step * Index(sizeof(Sum));
+        return line_bytes() + table_bytes() + span_bytes() +
+               most_lines * terms * line_step * Index(sizeof(Sum));
     }
 };
 
@@ -71,10 +73,15 @@ template <typename In, typename Sum>
 class Ring {
   public:
     Ring(const Filtering<Sum>& task, const Cut<Sum>& cut, Index first, Index width, char* scratch)
-        : task_(task), cut_(cut), first_(first), width_(width),
+        : task_(task),
+          cut_(cut),
+          width_(width),
+          span_(task, first - task.left, width + task.kernel_width - 1,
+                reinterpret_cast<Index*>(scratch + cut.line_bytes() + cut.table_bytes())),
           line_(reinterpret_cast<Sum*>(scratch)),
           table_(reinterpret_cast<const Sum**>(scratch + cut.line_bytes())),
-          memory_(reinterpret_cast<Sum*>(scratch + cut.line_bytes() + cut.table_bytes())) {
+          memory_(reinterpret_cast<Sum*>(scratch + cut.line_bytes() + cut.table_bytes() +
+                                         cut.span_bytes())) {
         const bool narrow = width < Simd<Sum>::lanes;
         padded_ = narrow ? Simd<Sum>::lanes + task.kernel_width - 1 : 0;
         // A tall direct filter reads so many rows at once that their places in the cache collide.
@@ -113,11 +120,10 @@ class Ring {
 
   private:
     const Sum* row(Index at, Sum* line) const {
-        const Index r = at - task_.top, c = first_ - task_.left;
-        const Index count = width_ + task_.kernel_width - 1;
-        if (in_place_ && can_read_in_place<In>(task_, r, 1, c, count))
-            return static_cast<const Sum*>(task_.image) + r * task_.row_step + c;
-        copy_row_without_edges<In, Sum>(task_, r, c, count, padded_, line);
+        const Index r = at - task_.top;
+        if (in_place_ && can_read_in_place<In>(task_, r, 1, span_.column, span_.count))
+            return static_cast<const Sum*>(task_.image) + r * task_.row_step + span_.column;
+        copy_row_without_edges<In, Sum>(task_, r, span_, padded_, line);
         return line;
     }
 
@@ -128,17 +134,16 @@ class Ring {
 
     template <int Rows>
     Index short_rows(Index from) {
-        const Index r = from - task_.top, c = first_ - task_.left;
+        const Index r = from - task_.top;
         const Sum* line = line_;
         Index step = cut_.line;
-        if (in_place_ && can_read_in_place<In>(task_, r, Rows, c, width_ + task_.kernel_width - 1)) {
-            line = static_cast<const Sum*>(task_.image) + r * task_.row_step + c;
+        if (in_place_ && can_read_in_place<In>(task_, r, Rows, span_.column, span_.count)) {
+            line = static_cast<const Sum*>(task_.image) + r * task_.row_step + span_.column;
             step = task_.row_step;
         } else {
-            for (int i = 0; i < Rows; ++i) {
-                copy_row_without_edges<In, Sum>(task_, r + i, c, width_ + task_.kernel_width - 1,
-                                                padded_, line_ + i * cut_.line);
-            }
+            for (int i = 0; i < Rows; ++i)
+                copy_row_without_edges<In, Sum>(task_, r + i, span_, padded_,
+                                                line_ + i * cut_.line);
         }
         const Index row_items = cut_.terms * cut_.line_step;
         Sum* to = memory_ + next_ * row_items;
@@ -150,8 +155,9 @@ class Ring {
 
     const Filtering<Sum>& task_;
     const Cut<Sum>& cut_;
-    Index first_, width_, padded_;
+    Index width_, padded_;
     bool in_place_;
+    Span span_;
     Sum* line_;          // what cannot be read in place, up to four rows
     const Sum** table_;  // the ring's lines, twice
     Sum* memory_;

@@ -17,7 +17,7 @@ template <typename T>
 struct Model {
     Net<T> net{};
     Buffer<T> weights;
-    Buffer<T> scratch;  // of a single image, which runs under the GIL
+    Buffer<T> scratch, logits;  // of a single image, which runs under the GIL
 };
 
 struct NetObject {
@@ -142,6 +142,7 @@ Model<T>* build(npy_intp height, npy_intp width, const LayerArguments (&layers)[
     net.weight2 = weight2;
     net.bias2 = shelf.put(linear[3]);
     model.scratch = Buffer<T>(kernels().small(T()).net_scratch(net));
+    model.logits = Buffer<T>(net.outputs);
     return new Model<T>(std::move(model));
 }
 
@@ -221,33 +222,67 @@ PyObject* call_one(const Model<T>& model, PyObject* image) {
     return logits;
 }
 
+// The first of the largest values; a NaN is larger than any number, as for numpy.argmax.
 template <typename T>
-PyObject* call_batch(const Model<T>& model, PyObject* images, Py_ssize_t workers) {
+npy_intp largest(const T* values, npy_intp count) {
+    npy_intp best = 0;
+    for (npy_intp i = 0; i < count && values[best] == values[best]; ++i)
+        if (values[i] > values[best] || values[i] != values[i]) best = i;
+    return best;
+}
+
+template <typename T>
+PyObject* classify_one(const Model<T>& model, PyObject* image) {
+    const Net<T>& net = model.net;
+    Reference input(as_images(net, image, 2));
+    if (!input) return nullptr;
+    kernels().small(T()).net(net, 1, items<T>(input.get()), model.logits.get(),
+                             model.scratch.get());
+    return PyLong_FromSsize_t(largest(model.logits.get(), net.outputs));
+}
+
+// Logits (n, outputs), or with `classes` the largest of each row (n).
+template <typename T>
+PyObject* call_batch(const Model<T>& model, PyObject* images, Py_ssize_t workers, bool classes) {
     const Net<T>& net = model.net;
     Reference input(as_images(net, images, 3));
     if (!input) return nullptr;
     npy_intp shape[2] = {extent(input.get(), 0), net.outputs};
-    Reference logits(PyArray_SimpleNew(2, shape, type_number<T>()));
-    if (!logits) return nullptr;
-    constexpr std::ptrdiff_t grain = 64;  // a multiple of every kernel's batch
+    Reference result(classes ? PyArray_SimpleNew(1, shape, NPY_INTP)
+                             : PyArray_SimpleNew(2, shape, type_number<T>()));
+    if (!result) return nullptr;
+    constexpr npy_intp grain = 64;  // a multiple of every kernel's batch
     workers = std::min<Py_ssize_t>(workers, (shape[0] + grain - 1) / grain);
+    workers = std::max<Py_ssize_t>(workers, 1);
     const std::ptrdiff_t scratch = (kernels().small(T()).net_scratch(net) + 63) / 64 * 64;
     try {
-        const Buffer<T> memory(scratch * std::max<Py_ssize_t>(workers, 1));
+        const Buffer<T> memory(scratch * workers);
+        const Buffer<T> piece_logits(classes ? grain * net.outputs * workers : 0);
         const WithoutGil free;
         const T* from = items<T>(input.get());
-        T* to = items<T>(logits.get());
-        const std::ptrdiff_t pixels = net.first.height * net.first.width;
+        const npy_intp pixels = net.first.height * net.first.width;
+        const auto run = kernels().small(T()).net;
         parallel(shape[0], workers, grain,
                  [&](std::ptrdiff_t piece, std::ptrdiff_t begin, std::ptrdiff_t end) {
-                     kernels().small(T()).net(net, end - begin, from + begin * pixels,
-                                              to + begin * net.outputs,
-                                              memory.get() + piece * scratch);
+                     T* own = memory.get() + piece * scratch;
+                     if (!classes) {
+                         T* to = items<T>(result.get()) + begin * net.outputs;
+                         run(net, end - begin, from + begin * pixels, to, own);
+                         return;
+                     }
+                     T* logits = piece_logits.get() + piece * grain * net.outputs;
+                     for (npy_intp n = begin; n < end; n += grain) {
+                         const npy_intp count = std::min<npy_intp>(grain, end - n);
+                         run(net, count, from + n * pixels, logits, own);
+                         for (npy_intp i = 0; i < count; ++i)
+                             items<npy_intp>(result.get())[n + i] =
+                                 largest(logits + i * net.outputs, net.outputs);
+                     }
                  });
     } catch (const std::bad_alloc&) {
         return PyErr_NoMemory();
     }
-    return logits.release();
+    return result.release();
 }
 
 PyObject* call_net(PyObject* object, PyObject* const* arguments, size_t flags, PyObject* names) {
@@ -260,11 +295,17 @@ PyObject* call_net(PyObject* object, PyObject* const* arguments, size_t flags, P
                                    : call_one(*self->twice, arguments[0]);
 }
 
-PyObject* batch(PyObject* object, PyObject* arguments, PyObject* names) {
+PyObject* classify(PyObject* object, PyObject* image) {
+    const NetObject* self = reinterpret_cast<NetObject*>(object);
+    return self->single != nullptr ? classify_one(*self->single, image)
+                                   : classify_one(*self->twice, image);
+}
+
+PyObject* run_batch(PyObject* object, PyObject* arguments, PyObject* names, bool classes) {
     static const char* keywords[] = {"images", "workers", nullptr};
     PyObject* images;
     Py_ssize_t workers = 1;
-    if (!PyArg_ParseTupleAndKeywords(arguments, names, "O|$n:batch", const_cast<char**>(keywords),
+    if (!PyArg_ParseTupleAndKeywords(arguments, names, "O|$n", const_cast<char**>(keywords),
                                      &images, &workers))
         return nullptr;
     if (workers < 1) {
@@ -272,8 +313,16 @@ PyObject* batch(PyObject* object, PyObject* arguments, PyObject* names) {
         return nullptr;
     }
     const NetObject* self = reinterpret_cast<NetObject*>(object);
-    return self->single != nullptr ? call_batch(*self->single, images, workers)
-                                   : call_batch(*self->twice, images, workers);
+    return self->single != nullptr ? call_batch(*self->single, images, workers, classes)
+                                   : call_batch(*self->twice, images, workers, classes);
+}
+
+PyObject* batch(PyObject* object, PyObject* arguments, PyObject* names) {
+    return run_batch(object, arguments, names, false);
+}
+
+PyObject* classify_batch(PyObject* object, PyObject* arguments, PyObject* names) {
+    return run_batch(object, arguments, names, true);
 }
 
 PyMethodDef methods[] = {
@@ -281,6 +330,12 @@ PyMethodDef methods[] = {
      METH_VARARGS | METH_KEYWORDS,
      "batch($self, images, *, workers=1)\n--\n\n"
      "Logits (n, outputs) of images (n, H, W), the same bits as one call an image."},
+    {"classify", classify, METH_O,
+     "classify($self, image, /)\n--\n\nThe index of the image's largest logit, as an int."},
+    {"classify_batch", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(classify_batch)),
+     METH_VARARGS | METH_KEYWORDS,
+     "classify_batch($self, images, *, workers=1)\n--\n\n"
+     "The indices (n,) of the largest logits of images (n, H, W)."},
     {nullptr, nullptr, 0, nullptr},
 };
 

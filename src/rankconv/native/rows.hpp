@@ -37,11 +37,19 @@ RANKCONV_INLINE Index inside(Index at, Index n, Boundary boundary) {
 
 template <typename In, typename Sum>
 RANKCONV_INLINE void convert(const In* from, Index step, Index count, Sum* to) {
-    if (step == 1) {
-        for (Index i = 0; i < count; ++i) to[i] = static_cast<Sum>(from[i]);
-    } else {
+    if (step != 1) {
         for (Index i = 0; i < count; ++i) to[i] = static_cast<Sum>(from[i * step]);
+        return;
     }
+    if constexpr (std::is_same_v<In, Sum>) {
+        constexpr Index lanes = Simd<Sum>::lanes;
+        if (count >= lanes) {
+            for (Index i = 0; i < count - lanes; i += lanes) store(to + i, load(from + i));
+            store(to + count - lanes, load(from + count - lanes));
+            return;
+        }
+    }
+    for (Index i = 0; i < count; ++i) to[i] = static_cast<Sum>(from[i]);
 }
 
 // Whether `rows` rows from `row` on, and `count` items of each from `column` on, can be read where
@@ -53,28 +61,48 @@ RANKCONV_INLINE bool can_read_in_place(const Filtering<Sum>& task, Index row, In
            column + count <= task.width && task.column_step == 1;
 }
 
-// Copies `count` items of row `row`, from column `column` on, both of which may lie outside of the
-// image. They are followed by zeros up to `padded` items, so that a vector may be read at the end.
-template <typename In, typename Sum>
-void copy_row_without_edges(const Filtering<Sum>& task, Index row, Index column, Index count,
-                            Index padded, Sum* line) {
-    const Index r = inside(row, task.height, task.boundary);
-    const In* image = static_cast<const In*>(task.image) + larger(r, 0) * task.row_step;
-    if (r < 0) {
-        for (Index i = 0; i < count; ++i) line[i] = task.constant;
-    } else {
-        const Index first = column < 0 ? smaller(-column, count) : 0;
-        const Index last = larger(first, smaller(count, task.width - column));
-        const Index step = task.column_step;
-        const auto edge = [&](Index i) {
-            const Index c = inside(column + i, task.width, task.boundary);
-            line[i] = c < 0 ? task.constant : static_cast<Sum>(image[c * step]);
-        };
-        for (Index i = 0; i < first; ++i) edge(i);
-        convert(image + (column + first) * step, step, last - first, line + first);
-        for (Index i = last; i < count; ++i) edge(i);
+// Columns [column, column + count) of an image that goes on beyond its edges: those in [first, last)
+// stand inside of it, and `source` names the column to read (or -1) for all others.
+struct Span {
+    Index column, count, first, last;
+    Index* source;
+
+    template <typename Sum>
+    Span(const Filtering<Sum>& task, Index column_, Index count_, Index* memory)
+        : column(column_), count(count_), source(memory) {
+        first = column < 0 ? smaller(-column, count) : 0;
+        last = larger(first, smaller(count, task.width - column));
+        for (Index i = 0; i < first; ++i)
+            source[i] = inside(column + i, task.width, task.boundary);
+        for (Index i = last; i < count; ++i)
+            source[i] = inside(column + i, task.width, task.boundary);
     }
-    for (Index i = count; i < padded; ++i) line[i] = Sum(0);
+};
+
+// Copies row `row`, which may lie outside of the image, and adds zeros up to `padded` items, so that
+// a vector may be read at the end.
+template <typename In, typename Sum>
+void copy_row_without_edges(const Filtering<Sum>& task, Index row, const Span& span, Index padded,
+                            Sum* line) {
+    const Index r = inside(row, task.height, task.boundary);
+    if (r < 0) {
+        for (Index i = 0; i < span.count; ++i) line[i] = task.constant;
+    } else {
+        const In* image = static_cast<const In*>(task.image) + r * task.row_step;
+        const Index step = task.column_step;
+        const auto edges = [&](Index begin, Index end) {
+            for (Index i = begin; i < end; ++i) {
+                const Index c = span.source[i];
+                line[i] = c < 0 ? task.constant : static_cast<Sum>(image[c * step]);
+            }
+        };
+        edges(0, span.first);
+        if (span.last > span.first)
+            convert(image + (span.column + span.first) * step, step, span.last - span.first,
+                    line + span.first);
+        edges(span.last, span.count);
+    }
+    for (Index i = span.count; i < padded; ++i) line[i] = Sum(0);
 }
 
 }  // namespace rankconv::RANKCONV_ISA
