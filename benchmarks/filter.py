@@ -1,6 +1,6 @@
 """Filtering against OpenCV, Intel IPP, Halide, numba, SciPy, PyTorch and ONNX Runtime.
 
-    make bench-filter                                  everything, about 12 minutes
+    make bench-filter                                  everything, about 11 minutes
     make bench-filter ARGS="--quick"                   a few cells, less than a minute
     make bench-filter ARGS="--out FILE --docs DIR"     store the figures; write the page, pictures
     make bench-filter ARGS="--cells 256:3,5:rank-1 --only cv2,ipp --no-extra"

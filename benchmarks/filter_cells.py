@@ -25,8 +25,8 @@ from filter_task import (
 )
 
 # Seconds of measurement in a cell, and for how long one call may take.
-BUDGET = {"32": 0.4, "256": 0.8, "512": 1.0, "1080p": 1.6, "4096": 2.5, "8192": 4.0}
-LONGEST_CALL = 1.5
+BUDGET = {"32": 0.4, "256": 0.8, "512": 0.9, "1080p": 1.4, "4096": 2.0, "8192": 3.0}
+LONGEST_CALL = 1.0
 LARGE = ("1080p", "4096", "8192")
 TURN = 1e-3  # a turn is at least this long, so that the clock does not count
 MOST_TURNS = 41

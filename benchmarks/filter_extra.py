@@ -73,7 +73,7 @@ def plans(wanted: Sequence[Cell]) -> list[str]:
 
 
 def planner(
-    wanted: Sequence[Cell], uncalibrated: Sequence[str], *, budget: float = 0.4
+    wanted: Sequence[Cell], uncalibrated: Sequence[str], *, budget: float = 0.3
 ) -> Iterator[dict[str, Any]]:
     """The time of the plan's choice and of its candidates, by the call that anyone would write.
 
