@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -86,8 +85,7 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     names = arguments.only or list(PEERS)
     memory = Memory()
     result: dict[str, Any] = {
-        "command": " ".join(["make bench-filter", *(["ARGS=..."] if sys.argv[1:] else [])]),
-        "arguments": sys.argv[1:],
+        "command": command(arguments),
         "started": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
         "machine": machine(),
         "versions": peer_versions(),
@@ -110,6 +108,22 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     result["load_average"].append(os.getloadavg()[0])
     result["minutes"] = (time.time() - began) / 60
     return result
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """What was run; where its results went does not matter."""
+    options = []
+    if arguments.quick:
+        options.append("--quick")
+    if arguments.cells is not None:
+        options.append(f"--cells ({len(arguments.cells)} cells)")
+    if arguments.only is not None:
+        options.append(f"--only {','.join(arguments.only)}")
+    if arguments.no_extra:
+        options.append("--no-extra")
+    if arguments.effort != 1.0:
+        options.append(f"--effort {arguments.effort:g}")
+    return "make bench-filter" + (f' ARGS="{" ".join(options)}"' if options else "")
 
 
 def extra(quick: bool, asked: list[Cell], shipped: list[str], console: Console) -> dict[str, Any]:
