@@ -44,7 +44,7 @@ def wider(array):
 
 
 @pytest.mark.parametrize("function", OURS)
-@settings(max_examples=1500)
+@settings(max_examples=1000)
 @given(
     image_dtype=st.sampled_from(FLOATS + INTEGERS), kernel_dtype=st.sampled_from(FLOATS),
     image_shape=st.tuples(sides, sides), kernel_shape=st.tuples(sides, sides),

@@ -32,7 +32,7 @@ def tolerance(image, kernel, dtype):
     return ulps * np.finfo(dtype).eps * np.abs(kernel).sum() * max(np.abs(image).max(), 1)
 
 
-@settings(max_examples=600)
+@settings(max_examples=400)
 @given(
     dtype=st.sampled_from(list(RESULTS)), kernel_dtype=st.sampled_from(["float64", "int16"]),
     image_shape=st.tuples(sides, sides), kernel_shape=st.tuples(sides, sides),

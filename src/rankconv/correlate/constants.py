@@ -32,53 +32,56 @@ _CALL = 0.8e-6  # one NumPy call on a small array
 _STREAM = 0.085e-9  # a byte of a multiply-add by whole-array passes
 
 
-def _without_fast_products(factor: float) -> Seconds:
+def _without_fast_products(factor: float) -> dict[str, tuple[float, ...]]:
     """Complex numbers and integers: whole-array passes a byte, products `factor` times float32's.
 
     Integers have no fast matrix product: NumPy multiplies them one by one.
     """
     product, tile = 0.0145e-9 * factor, 0.026e-9 * factor
     return {
-        "loop": {"": (6.0e-6, 0.3e-9)},
-        "direct": {"": (_CALL, _STREAM, 0.0)},
-        "separable": {"": (_CALL, _STREAM, 0.0)},
-        "toeplitz_terms": {"": (8.0e-6, _CALL, 0.15e-9, product, _STREAM)},
-        "toeplitz": {"": (8.0e-6, 0.15e-9, product)},
-        "toeplitz_blocked": {"": (16.0e-6, 4.8e-6, 0.15e-6, tile, tile)},
-        "fft": {"": (22.0e-6, 22.0e-6, 0.56e-9, 0.0, 0.0, 0.0)},
+        "loop": (6.0e-6, 0.3e-9),
+        "direct": (_CALL, _STREAM, 0.0),
+        "separable": (_CALL, _STREAM, 0.0),
+        "toeplitz_terms": (8.0e-6, _CALL, 0.15e-9, product, _STREAM),
+        "toeplitz": (8.0e-6, 0.15e-9, product),
+        "toeplitz_blocked": (16.0e-6, 4.8e-6, 0.15e-6, tile, tile),
+        "fft": (22.0e-6, 22.0e-6, 0.56e-9, 0.0, 0.0, 0.0),
     }
 
 
+_OTHERS = {"F": 4.0, "D": 8.4, "i": 60.0}
+
 FITTED: Seconds = {
-    "loop": {"f": (6e-6, 0.3e-9), "d": (6e-6, 0.3e-9)},
-    "direct": {"f": (8e-7, 8.5e-11, 0.0), "d": (8e-7, 8.5e-11, 0.0)},
-    "separable": {"f": (8e-7, 8.5e-11, 0.0), "d": (8e-7, 8.5e-11, 0.0)},
-    "toeplitz_terms": {
-        "f": (8e-6, 8e-7, 1.5e-10, 1.45e-11, 8.5e-11),
-        "d": (8e-6, 8e-7, 1.5e-10, 3.05e-11, 8.5e-11),
+    "loop": {
+        "f": (3e-06, 8.09e-10),
+        "d": (3.07e-06, 1.15e-09),
     },
-    "toeplitz": {"f": (8e-6, 2e-10, 1.25e-11), "d": (8e-6, 1.2e-10, 3.06e-11)},
+    "direct": {
+        "f": (7.63e-07, 7.5e-11, 2.7e-11),
+        "d": (7.62e-07, 7.26e-11, 0.0),
+    },
+    "separable": {
+        "f": (6.29e-07, 5.89e-11, 1.27e-10),
+        "d": (6.43e-07, 6.01e-11, 1.6e-10),
+    },
+    "toeplitz_terms": {
+        "f": (7.88e-06, 9.41e-07, 7.07e-12, 1.6e-11, 2.34e-10),
+        "d": (0.0, 1.5e-06, 0.0, 3.8e-11, 2.61e-10),
+    },
+    "toeplitz": {
+        "f": (9.99e-06, 1.63e-10, 1.36e-11),
+        "d": (9.65e-06, 7.93e-11, 3.54e-11),
+    },
     "toeplitz_blocked": {
-        "f": (1.9e-5, 9.2e-6, 5.8e-8, 3.45e-11, 3.1e-12),
-        "d": (1.96e-5, 8.1e-6, 1.6e-7, 6.3e-11, 3.4e-12),
+        "f": (1.32e-05, 9.14e-06, 1.09e-07, 3.61e-11, 0.0),
+        "d": (1.72e-05, 4.47e-06, 1.86e-07, 2.89e-11, 4.34e-11),
     },
     "fft": {
-        "f": (4e-6, 4e-5, 2.25e-10, 0.0, 4e-8, 0.0),
-        "d": (0.0, 4.4e-5, 2.75e-10, 0.0, 1.16e-8, 0.0),
+        "f": (4.4e-05, 0.0, 2.4e-10, 0.0, 4e-08, 3e-10),
+        "d": (4.4e-05, 0.0, 2.7e-10, 0.0, 3e-08, 2e-10),
     },
     "native_separable": {
-        "f": (
-            3.01e-07,
-            0.00e00,
-            1.09e-08,
-            8.63e-11,
-            2.94e-10,
-            1.60e-10,
-            0.00e00,
-            0.00e00,
-            1.89e-09,
-            1.72e-11,
-        ),
+        "f": (3.01e-07, 0.0, 1.09e-08, 8.63e-11, 2.94e-10, 1.6e-10, 0.0, 0.0, 1.89e-09, 1.72e-11),
         "d": (
             1.58e-07,
             4.87e-09,
@@ -87,14 +90,14 @@ FITTED: Seconds = {
             2.16e-10,
             2.03e-10,
             2.19e-10,
-            0.00e00,
+            0.0,
             1.59e-09,
             1.83e-11,
         ),
     },
     "native_direct": {
-        "f": (3.26e-07, 4.06e-09, 2.38e-10, 1.22e-10, 0.00e00, 5.01e-10, 1.71e-11),
-        "d": (1e-7, 1.34e-08, 2.42e-10, 8.70e-11, 0.00e00, 2.51e-10, 2.16e-11),
+        "f": (3.26e-07, 4.06e-09, 2.38e-10, 1.22e-10, 1.7e-09, 5.01e-10, 1.71e-11),
+        "d": (1e-07, 1.34e-08, 2.42e-10, 8.7e-11, 1.5e-10, 2.51e-10, 2.16e-11),
     },
 }
 
@@ -103,9 +106,9 @@ SHIPPED = Constants(
     {
         name: row
         | {
-            char: _without_fast_products(factor)[name][""]
-            for char, factor in (("F", 4.0), ("D", 8.4), ("i", 60.0))
-            if name in _without_fast_products(factor)
+            char: others[name]
+            for char, others in ((c, _without_fast_products(f)) for c, f in _OTHERS.items())
+            if name in others
         }
         for name, row in FITTED.items()
     },
