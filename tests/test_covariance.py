@@ -78,7 +78,7 @@ def test_results_do_not_disturb_the_sums():
 
 @pytest.mark.parametrize("extra", [200_000, 2_000_000])
 def test_work_and_result_stay_within_the_memory_limit(extra):
-    images = np.random.default_rng(2).standard_normal((40, 24, 32, 32)).astype(np.float32)
+    images = np.random.default_rng(2).standard_normal((40, 24, 33, 32)).astype(np.float32)
     D = 24 * 9
     limit = 16 * D * D + 8 * D * D + 8 * D * 32 + extra
     expected = patch_covariance([images], 3, padding=1).second_moment()

@@ -135,6 +135,37 @@ def test_no_sweep_raises_the_loss_and_the_end_is_stationary(outer, groups):
         assert sigma[:, outer:].max() < 1e-12
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_the_start_is_the_better_of_two(seed):
+    """Each with its second factor regressed on the first stage's output, here by lstsq."""
+    rng = np.random.default_rng(seed)
+    W, S = rng.standard_normal((1, 3, 12, 3)), covariance(rng, 1, 36, decay=seed % 3)
+    root = np.linalg.cholesky(S[0])
+    marginal = np.einsum("abcb->ac", S[0].reshape(12, 3, 12, 3))
+    matrix = W[0].swapaxes(1, 2).reshape(9, 12)
+    whitened = np.linalg.svd(matrix @ np.linalg.cholesky(marginal))[0][:, :3].T @ matrix
+    plain = np.linalg.svd(matrix)[2][:3]
+    losses = []
+    for V in (whitened, plain):
+        stage = np.kron(V, np.eye(3)) @ root  # rows (r, b)
+        right = W.reshape(3, 36) @ root
+        H = np.linalg.lstsq(stage.T, right.T, rcond=None)[0]
+        losses.append(np.linalg.norm(stage.T @ H - right.T) ** 2)
+    found = fit(W, S, plain[None], sweeps=0)[2]
+    assert found == pytest.approx([min(losses)])
+
+
+def test_a_search_that_goes_astray_gives_way_to_the_fit_without_data(monkeypatch):
+    rng = np.random.default_rng(15)
+    weight, S = rng.standard_normal((6, 4, 3, 3)), covariance(rng, 1, 36)
+    plain = factorize(weight, rank=3, kind="cp")
+    worse = factorize(weight, rank=1, kind="cp")
+    monkeypatch.setitem(FOR_DATA, "cp", (*FOR_DATA["cp"][:2], lambda *_, sweeps: (worse, None)))
+    result = factorize_for_data(weight, S, rank=3, kind="cp")
+    assert result.chain.rank == 3
+    np.testing.assert_array_equal(result.chain.dense(), plain.dense())
+
+
 @pytest.mark.parametrize("mode", range(4))
 def test_a_cp_factor_goes_to_its_weighted_least_squares_solution(mode):
     rng = np.random.default_rng(mode)
