@@ -97,6 +97,30 @@ def test_integers_are_scipys_bit_for_bit(
     np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.parametrize("image_dtype", ["bool", "uint8", "uint16", "int32", "int64", "uint64"])
+@pytest.mark.parametrize("kernel_dtype", ["int8", "int64", "uint8", "uint16"])
+@pytest.mark.parametrize("rank", ["one", "full"])
+def test_integers_at_their_limits_are_scipys_bit_for_bit(image_dtype, kernel_dtype, rank):
+    rng = np.random.default_rng(14)
+    image = rng.integers(0, 2, (60, 70)).astype(image_dtype)
+    if image_dtype != "bool":
+        info = np.iinfo(image_dtype)
+        image = np.where(image, info.min, info.max).astype(image_dtype)
+    low, high = np.iinfo(kernel_dtype).min, np.iinfo(kernel_dtype).max
+    for most in (100, 2**20, 2**40):
+        edge = rng.integers(max(low, -most), min(high, most), 7, endpoint=True)
+        other = np.ones(5, int) if rank == "one" else rng.integers(0, 2, 5)
+        kernel = np.outer(edge, other).astype(kernel_dtype)
+        if rank == "full":
+            kernel[0, 0] = high
+        if np.result_type(image, kernel).kind == "f":
+            continue
+        result = correlate2d(image, kernel, "same", "symm")
+        expected = signal.correlate2d(image, kernel, "same", "symm")
+        assert result.dtype == expected.dtype
+        np.testing.assert_array_equal(result, expected)
+
+
 @settings(max_examples=500)
 @given(
     image_shape=st.tuples(sides, sides), kernel_shape=st.tuples(sides, sides),

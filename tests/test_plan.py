@@ -7,8 +7,8 @@ import pytest
 
 from rankconv import Plan, correlate2d, filtering, plan, splitting
 from rankconv.calibration import current
-from rankconv.correlate import ALGORITHMS, takes
-from rankconv.planning import candidates, choose
+from rankconv.correlate import ALGORITHMS, NATIVE, takes
+from rankconv.planning import candidates, choose, exact_floats
 from rankconv.prepared import apply
 
 BOX = np.ones((7, 7))
@@ -64,9 +64,50 @@ def test_integers_are_planned_exactly():
     p = plan((50, 50), BOX.astype(int), dtype=np.uint8)
     assert p.dtype == "int64"
     assert p.error == p.bound == p.output_gain == 0
-    names = [name for name in ALGORITHMS if takes(name, np.dtype("int64"))]
+    names = [name for name in ALGORITHMS if name in NATIVE or takes(name, np.dtype("int64"))]
     assert [c.algorithm for c in p.candidates] == names
     assert "fft" not in names
+
+
+@pytest.mark.parametrize(
+    ("taps", "rank"),
+    [
+        (np.outer([1, 2, 1], [-1, 0, 1]), 1),
+        (np.outer([0, 6, -9], [4, 0, -6, 2]), 1),
+        (np.ones((9, 9), int), 1),
+        (np.zeros((3, 3), int), 3),
+        (np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]]), 3),
+        (np.array([[-128, 127]], "int8"), 1),
+        (np.array([[-128]], "int8"), 1),
+        (np.array([[2**63, 1]], "uint64"), 1),
+        (np.array([[-(2**63), 1], [0, 1]]), 2),
+    ],
+)
+def test_integer_factors_are_exact_and_of_rank_1_where_possible(taps, rank):
+    split = splitting.split_kernel(taps, None, None).kernel
+    assert split.rank == rank
+    assert split.f.dtype == split.g.dtype == taps.dtype
+    total = sum(np.outer(f.astype(object), g) for f, g in zip(split.f, split.g, strict=True))
+    assert (total == taps).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "tap", "expected"),
+    [
+        ("uint8", 2**16, "float32"),
+        ("uint8", 2**17, "float64"),
+        ("bool", -(2**23), "float32"),
+        ("int8", 2**17, "float64"),
+        ("uint16", 2**38, None),
+        ("int32", 2**21, "float64"),
+        ("int32", 2**22, None),
+        ("int64", 1, None),
+    ],
+)
+def test_floats_stand_for_integers_only_where_they_hold_every_sum(image, tap, expected):
+    kernel = splitting.split_kernel(np.array([[tap]]), None, None).kernel
+    found = exact_floats(np.dtype(image), np.dtype("int64"), kernel)
+    assert found == (None if expected is None else np.dtype(expected))
 
 
 def test_print_is_a_table():

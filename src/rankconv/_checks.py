@@ -11,10 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 SINGLE_AND_DOUBLE = frozenset("fdFD")
+PLAIN = frozenset("fdFD?bBhHiIlLqQ")
 
 
 def as_numbers(value: ArrayLike, name: str) -> Array:
     """`value` as an array of numbers in the machine's byte order; ValueError for anything else."""
+    if type(value) is np.ndarray and value.dtype.char in PLAIN and value.dtype.isnative:
+        return value
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(
             f"{name} is a masked array, and a filter has no meaning for hidden values: "
@@ -133,6 +136,8 @@ def filtered_axes(axes: object, ndim: int) -> tuple[int, int] | None:
 
 def held_by(value: complex, dtype: np.dtype[Any]) -> complex:
     """`fillvalue` as a number that `dtype` holds; ValueError where the dtype would change it."""
+    if type(value) is int and value == 0:  # the default
+        return 0
     try:
         number = np.asarray(value)
         if number.shape != () or number.dtype.kind not in "biufc":

@@ -191,7 +191,7 @@ def _prepared_for(
 ) -> Prepared:
     # A large kernel is prepared anew each time, so that the cache stays small.
     make = _prepared if taps.nbytes <= CACHED_BYTES else _prepared.__wrapped__
-    key = (taps.tobytes(), taps.shape, taps.dtype, A.shape, dtype, pads, boundary, fill)
+    key = (taps.tobytes(), taps.shape, taps.dtype, A.shape, A.dtype, dtype, pads, boundary, fill)
     return make(*key, accuracy, algorithm, workers, current())
 
 
@@ -201,6 +201,7 @@ def _prepared(
     taps_shape: Pair,
     taps_dtype: np.dtype[Any],
     shape: tuple[int, ...],
+    image_dtype: np.dtype[Any],
     dtype: np.dtype[Any],
     pads: tuple[Pair, Pair],
     boundary: str,
@@ -216,6 +217,7 @@ def _prepared(
         split_kernel(kernel, *accuracy).kernel,
         shape,
         dtype,
+        image_dtype=image_dtype,
         pads=pads,
         boundary=boundary,
         fillvalue=fill,

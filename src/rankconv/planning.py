@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,13 +14,15 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from rankconv._checks import as_filter, as_numbers, check_rank_or_tol
 from rankconv.calibration import current
-from rankconv.correlate import ALGORITHMS, SplitKernel, takes
+from rankconv.correlate import ALGORITHMS, NATIVE, SplitKernel, takes
 from rankconv.correlate.constants import Constants
 from rankconv.correlate.costs import COUNTS, Job
 from rankconv.geometry import Mode, check_boundary, output_shape, padding
 from rankconv.splitting import Split, split_kernel
 
 Array = NDArray[Any]
+
+CONVERSION = 1.5e-9  # seconds to turn a sum in floats into an integer result
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,10 @@ def plan(
     output_shape((shape[-2], shape[-1]), k, mode)  # refuses a kernel that does not fit
     work = work_dtype(as_numbers(np.empty(0, dtype), "image").dtype, taps.dtype, rank, tol)
     split = split_kernel(taps.astype(work), rank, tol)
-    return plan_split(shape, split, mode=mode, boundary=boundary, work=work, measure=measure)
+    floats = exact_floats(np.dtype(dtype), work, split.kernel)
+    return plan_split(
+        shape, split, mode=mode, boundary=boundary, work=work, floats=floats, measure=measure
+    )
 
 
 def plan_split(
@@ -129,6 +134,7 @@ def plan_split(
     mode: Mode,
     boundary: str,
     work: np.dtype[Any],
+    floats: np.dtype[Any] | None = None,
     measure: bool = False,
 ) -> Plan:
     """The plan for a kernel that is split already; its arguments are checked."""
@@ -137,9 +143,9 @@ def plan_split(
     pads = padding(k, mode)
     padded = (*shape[:-2], shape[-2] + sum(pads[0]), shape[-1] + sum(pads[1]))
     constants = current()
-    options = candidates(padded, k, split.kernel.rank, work, constants)
+    options = candidates(padded, k, split.kernel.rank, work, constants, floats)
     if measure:
-        options = _measured(options, padded, split.kernel)
+        options = _measured(options, padded, split.kernel, floats)
     return Plan(
         algorithm=_best(options),
         candidates=options,
@@ -178,10 +184,22 @@ def candidates(
     rank: int,
     dtype: np.dtype[Any],
     constants: Constants,
+    floats: np.dtype[Any] | None = None,
 ) -> tuple[Candidate, ...]:
-    """Every algorithm that gives the stated accuracy, with its estimated time."""
+    """Every algorithm that gives the stated accuracy, with its estimated time.
+
+    `floats` is a dtype in which the native forms give the integers of `dtype` exactly.
+    """
     job = Job(math.prod(padded[:-2]), padded[-2], padded[-1], *kernel, rank, dtype)
-    return tuple(_candidate(name, job, constants) for name in ALGORITHMS if takes(name, dtype))
+    options = []
+    for name in ALGORITHMS:
+        if takes(name, dtype):
+            options.append(_candidate(name, job, constants))
+        elif floats is not None and name in NATIVE:
+            option = _candidate(name, job._replace(dtype=floats), constants)
+            seconds = option.estimated_seconds + CONVERSION * math.prod(padded)
+            options.append(replace(option, estimated_seconds=seconds))
+    return tuple(options)
 
 
 def _candidate(name: str, job: Job, constants: Constants) -> Candidate:
@@ -192,10 +210,31 @@ def _candidate(name: str, job: Job, constants: Constants) -> Candidate:
 
 
 def choose(
-    padded: tuple[int, ...], kernel: tuple[int, int], rank: int, dtype: np.dtype[Any]
+    padded: tuple[int, ...],
+    kernel: tuple[int, int],
+    rank: int,
+    dtype: np.dtype[Any],
+    floats: np.dtype[Any] | None = None,
 ) -> str:
     """The algorithm with the smallest estimated time."""
-    return _best(candidates(padded, kernel, rank, dtype, current()))
+    return _best(candidates(padded, kernel, rank, dtype, current(), floats))
+
+
+def exact_floats(
+    image: np.dtype[Any], work: np.dtype[Any], kernel: SplitKernel, fillvalue: complex = 0
+) -> np.dtype[Any] | None:
+    """The narrowest floating dtype that holds every sum of products of integers, or None.
+
+    All sums are whole numbers up to the largest pixel times the sum of the taps' sizes.
+    """
+    if work.kind not in "iu" or image.kind not in "biu" or image.itemsize > 4:
+        return None
+    largest = 1 if image.kind == "b" else max(-int(np.iinfo(image).min), np.iinfo(image).max)
+    f, g = (np.abs(part.astype(float)).sum(axis=1) for part in (kernel.f, kernel.g))
+    sums = max(largest, abs(fillvalue)) * max(float(f @ g), 1.0)
+    if sums < 2**24:
+        return np.dtype(np.float32)
+    return np.dtype(np.float64) if sums < 2**53 else None
 
 
 def _best(options: tuple[Candidate, ...]) -> str:
@@ -203,19 +242,25 @@ def _best(options: tuple[Candidate, ...]) -> str:
 
 
 def _measured(
-    options: tuple[Candidate, ...], padded: tuple[int, ...], kernel: SplitKernel
+    options: tuple[Candidate, ...],
+    padded: tuple[int, ...],
+    kernel: SplitKernel,
+    floats: np.dtype[Any] | None,
 ) -> tuple[Candidate, ...]:
     """Median times of interleaved runs of the candidates near the best estimate."""
-    image = np.random.default_rng(0).integers(0, 100, padded).astype(kernel.dense.dtype)
+    plain = np.random.default_rng(0).integers(0, 100, padded).astype(kernel.dense.dtype)
+    images = dict.fromkeys(ALGORITHMS, plain)
+    if floats is not None:
+        images |= dict.fromkeys(NATIVE, plain.astype(floats))
     limit = 10 * min(c.estimated_seconds for c in options)
     near = [c.algorithm for c in options if c.estimated_seconds <= limit]
     times: dict[str, list[float]] = {name: [] for name in near}
     for name in near:  # warm up
-        ALGORITHMS[name](image, kernel)
+        ALGORITHMS[name](images[name], kernel)
     for _ in range(5):
         for name, taken in times.items():
             start = time.perf_counter()
-            ALGORITHMS[name](image, kernel)
+            ALGORITHMS[name](images[name], kernel)
             taken.append(time.perf_counter() - start)
     return tuple(
         Candidate(

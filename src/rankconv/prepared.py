@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankconv.correlate import ALGORITHMS, SplitKernel, takes
+from rankconv.correlate import ALGORITHMS, NATIVE, SplitKernel, takes
 from rankconv.correlate.native import compile_filter
 from rankconv.geometry import Pair, pad
-from rankconv.planning import choose
+from rankconv.planning import choose, exact_floats
 
 if TYPE_CHECKING:
     from rankconv._native import Filter
@@ -28,14 +28,15 @@ KEEPS_NAN_IN_ITS_WINDOWS = ("loop", "direct", "native_direct", "native_separable
 class Prepared:
     """How to filter images (..., H, W) of one shape.
 
-    `dtype` is that of the computation. `guarded`: an image that holds NaN or infinity goes to
-    a direct form instead. `compiled` is the native filter, edges and threads included, if
-    `algorithm` is native.
+    `dtype` is that of the result; a native form computes in `floats`. `guarded`: an image that
+    holds NaN or infinity goes to a direct form instead. `compiled` is the native filter, edges
+    and threads included, if `algorithm` is native.
     """
 
     algorithm: str
     kernel: SplitKernel
     dtype: np.dtype[Any]
+    floats: np.dtype[Any]
     pads: tuple[Pair, Pair]
     boundary: str
     fillvalue: complex
@@ -49,6 +50,7 @@ def prepare(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     *,
+    image_dtype: np.dtype[Any],
     pads: tuple[Pair, Pair],
     boundary: str,
     fillvalue: complex,
@@ -62,14 +64,16 @@ def prepare(
     infinite; only a direct form gives that as SciPy does.
     """
     guarded = False
+    floats = exact_floats(image_dtype, dtype, kernel, fillvalue)
     if algorithm == "auto":
         (above, below), (left, right) = pads
         padded = (*shape[:-2], shape[-2] + above + below, shape[-1] + left + right)
-        algorithm = choose(padded, kernel.shape, kernel.rank, dtype)
+        algorithm = choose(padded, kernel.shape, kernel.rank, dtype, floats)
         exact = algorithm != "native_separable" or kernel.rank == 1 or not exact_infinities
         guarded = dtype.kind in "fc" and not (algorithm in KEEPS_NAN_IN_ITS_WINDOWS and exact)
     compiled = _compiled(algorithm, kernel, pads, boundary, fillvalue, workers)
-    return Prepared(algorithm, kernel, dtype, pads, boundary, fillvalue, workers, guarded, compiled)
+    edges = (pads, boundary, fillvalue)
+    return Prepared(algorithm, kernel, dtype, floats or dtype, *edges, workers, guarded, compiled)
 
 
 def apply(prepared: Prepared, image: Array, out: Array | None = None) -> Array:
@@ -82,11 +86,13 @@ def apply(prepared: Prepared, image: Array, out: Array | None = None) -> Array:
             algorithm = "native_direct"
         compiled = _compiled(algorithm, p.kernel, p.pads, p.boundary, p.fillvalue, p.workers)
     if compiled is not None:
-        if image.dtype.char not in READS[p.dtype.char]:
-            image = image.astype(p.dtype)
-        if out is None or out.dtype == p.dtype:
+        if image.dtype.char not in READS[p.floats.char]:
+            image = image.astype(p.floats)
+        if p.floats == p.dtype and (out is None or out.dtype == p.dtype):
             return compiled(image, out=out)
         result = compiled(image)
+        if p.floats != p.dtype:  # whole numbers that wrap around in the result's dtype
+            result = result.astype(np.int64).astype(p.dtype, copy=False)
     else:
         image = image.astype(p.dtype, copy=False)
         padded = pad(
@@ -107,7 +113,7 @@ def _compiled(
     fillvalue: complex,
     workers: int | None,
 ) -> Filter | None:
-    if not algorithm.startswith("native"):
+    if algorithm not in NATIVE:
         return None
     separable = algorithm == "native_separable"
     return compile_filter(

@@ -232,6 +232,7 @@ class SeparableFilter:
             self._split(work).kernel,
             A.shape,
             work,
+            image_dtype=image.dtype,
             pads=padding(k, self._mode),
             boundary=self._boundary,
             fillvalue=fill,

@@ -56,8 +56,8 @@ def _split_cached(
 
 
 def _split(taps: Array, rank: int | None, tol: float | None) -> Split:
-    if taps.dtype.kind not in "fc":  # F = sum_i e_i row_i(F)^T, without rounding
-        return Split(SplitKernel(taps, np.eye(len(taps), dtype=taps.dtype), taps), 0.0, 0.0, 0.0)
+    if taps.dtype.kind not in "fc":
+        return Split(SplitKernel(taps, *_integer_factors(taps)), 0.0, 0.0, 0.0)
     f, sigma, g = svd(taps)
     exact = numerical_rank(sigma, taps)
     m = choose_rank(sigma, taps, tol) if rank is None else min(int(rank), exact)
@@ -72,3 +72,18 @@ def _split(taps: Array, rank: int | None, tol: float | None) -> Split:
         bound=relative_tail(sigma)[m] + rounding(taps),
         output_gain=output_gain(sigma, m, (taps.shape[0], taps.shape[1])),
     )
+
+
+def _integer_factors(taps: Array) -> tuple[Array, Array]:
+    """Factors without rounding: of rank 1 where that is possible, else F = sum_i e_i row_i(F)^T."""
+    wide = taps.astype(np.int64)
+    rows = np.flatnonzero(wide.any(axis=1))
+    if rows.size and np.abs(wide).max() < 2**31 and np.array_equal(wide, taps):
+        row = wide[rows[0]]
+        g = row // np.gcd.reduce(row)
+        at = np.flatnonzero(g)[0]
+        f = wide[:, at] // g[at]
+        f, g = f.astype(taps.dtype), g.astype(taps.dtype)
+        if np.array_equal(np.outer(f.astype(np.int64), g.astype(np.int64)), wide):
+            return f[None], g[None]
+    return np.eye(len(taps), dtype=taps.dtype), taps

@@ -43,6 +43,9 @@ if available:
     ALGORITHMS["native_separable"] = correlate_native_separable
     ALGORITHMS["native_direct"] = correlate_native_direct
 
+# These compute in floats, pad nothing and may use threads: see compile_filter.
+NATIVE = ("native_separable", "native_direct")
+
 # The dtypes (NumPy's characters) that an algorithm takes, where it does not take every one.
 DTYPES: dict[str, str] = {
     "fft": "fdFD",  # rounds, and integers stay exact
@@ -56,4 +59,4 @@ def takes(name: str, dtype: np.dtype[Any]) -> bool:
     return dtype.char in DTYPES.get(name, dtype.char)
 
 
-__all__ = ["ALGORITHMS", "DTYPES", "SplitKernel", "takes"]
+__all__ = ["ALGORITHMS", "DTYPES", "NATIVE", "SplitKernel", "takes"]
