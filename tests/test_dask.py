@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def test_a_cluster_filters_a_zarr_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_2_gb_under_500_mb_a_worker(tmp_path: Path) -> None:
+def test_2_gb_under_500_mb_a_worker(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     import dask
     import distributed
 
@@ -188,6 +189,7 @@ def test_2_gb_under_500_mb_a_worker(tmp_path: Path) -> None:
         assert all(w["memory_limit"] == 500_000_000 for w in workers)
         peaks = c.run(_peak_bytes)
     assert max(peaks.values()) < 500_000_000, peaks
+    request.addfinalizer(lambda: shutil.rmtree(tmp_path))  # pytest would keep the gigabytes
     out = da.from_zarr(str(tmp_path / "out.zarr"))
     assert out.shape == (rows, columns)
     for top, left in ((0, 0), (chunk - 50, 3 * chunk - 60), (rows - 100, columns - 120)):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage as scipy_ndimage
 
 from rankconv import ndimage
-from rankconv.ndimage import exact
+from rankconv.ndimage import exact, integers
 from rankconv.ndimage.arguments import MODES
 
 FLOATS = ["float64", "float32"]
@@ -420,3 +420,37 @@ def test_a_read_only_output_is_refused() -> None:
     output.flags.writeable = False
     with pytest.raises(ValueError, match="output is read-only"):
         ndimage.sobel(np.ones((3, 3)), output=output)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "int32"])
+def test_integers_of_flat_areas_ramps_and_noise(dtype: str) -> None:
+    """Sums that are nearly integers: the fast sums leave them to SciPy's order."""
+    top = min(np.iinfo(dtype).max, 3000)
+    image = np.random.default_rng(12).integers(0, top, (90, 140)).astype(dtype)
+    image[:40, :90] = top - 2
+    image[40:, :30] = 7
+    image[60:80] = np.arange(140) % top  # a ramp: its mean is the pixel itself
+    for name in ("gaussian_filter", "gaussian_laplace", "gaussian_gradient_magnitude"):
+        for sigma in (0.5, 2.0, (1.0, 4.0)):
+            for mode in ("reflect", "constant"):
+                with np.errstate(invalid="ignore"):  # roots of squares that wrapped around
+                    expected = getattr(scipy_ndimage, name)(image, sigma, mode=mode, cval=3.5)
+                    found = getattr(ndimage, name)(image, sigma, mode=mode, cval=3.5)
+                np.testing.assert_array_equal(found, expected)
+    disk = np.ones((5, 7)) / 35
+    np.testing.assert_array_equal(
+        ndimage.correlate(image, disk), scipy_ndimage.correlate(image, disk)
+    )
+    wide = ndimage.uniform_filter(image, (3, 41), mode="constant", cval=0.5)
+    np.testing.assert_array_equal(
+        wide, scipy_ndimage.uniform_filter(image, (3, 41), mode="constant", cval=0.5)
+    )
+
+
+def test_integers_without_the_compiled_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(13).integers(0, 255, (40, 50), np.uint8)
+    with_them = [ndimage.gaussian_filter(image, 2), ndimage.sobel(image), ndimage.laplace(image)]
+    monkeypatch.setattr(integers, "available", False)
+    without = [ndimage.gaussian_filter(image, 2), ndimage.sobel(image), ndimage.laplace(image)]
+    for a, b in zip(with_them, without, strict=True):
+        np.testing.assert_array_equal(a, b)

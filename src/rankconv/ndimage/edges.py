@@ -19,8 +19,9 @@ from rankconv.ndimage.arguments import (
     output_dtype,
     per_axis,
 )
+from rankconv.ndimage.passes import Pass, Term
 from rankconv.ndimage.smoothing import gaussian_term
-from rankconv.ndimage.terms import Pass, Term, apply_terms
+from rankconv.ndimage.terms import apply_terms
 
 Array = NDArray[Any]
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankconv.correlate.bands import CACHE_BYTES
+from rankconv.filtering import correlate2d
 from rankconv.geometry import pad
 from rankconv.ndimage.rounding import stored
 
@@ -35,6 +36,54 @@ def extend(image: Array, axis: int, before: int, after: int, mode: str, cval: fl
     return np.moveaxis(longer.reshape(shape), -1, axis)
 
 
+class Lines:
+    """An image as lines along one axis, continued beyond its edges: (outer, n + k - 1, inner)."""
+
+    def __init__(
+        self, image: Array, weights: Array, axis: int, before: int, mode: str, cval: float
+    ) -> None:
+        k = len(weights)
+        outer = int(np.prod(image.shape[:axis], dtype=np.int64))
+        inner = int(np.prod(image.shape[axis + 1 :], dtype=np.int64))
+        self.shape = outer, image.shape[axis], inner
+        self.values = extend(image, axis, before, k - 1 - before, mode, cval).reshape(
+            outer, image.shape[axis] + k - 1, inner
+        )
+        self.weights = weights
+
+    def sums_at(self, places: Array) -> Array:
+        """The sums at places of the flattened image, in SciPy's order."""
+        line, start, column = np.unravel_index(places, self.shape)
+        taps = start[:, None] + np.arange(len(self.weights))
+        windows = self.values[line[:, None], taps, column[:, None]].astype(np.float64)
+        return np.asarray(_ordered(windows[:, :, None], self.weights)[:, 0, 0])
+
+    def flat(self) -> Array:
+        """For each place of the flattened image whether all pixels of its window are equal."""
+        k = len(self.weights)
+        if k == 1:
+            return np.ones(int(np.prod(self.shape)), bool)
+        changes = (self.values[:, 1:] != self.values[:, :-1]).astype(np.uint8)
+        ones = np.ones((k - 1, 1), np.float32)
+        if self.shape[2] == 1:
+            counts = correlate2d(changes[:, :, 0], ones.T, "valid")
+        else:
+            counts = correlate2d(changes, ones, "valid")
+        return np.asarray(counts < 0.5).reshape(-1)
+
+    def sums_in_flat_areas(self, places: Array) -> Array:
+        """`sums_at` where the windows are flat: once for each value."""
+        pixels = self.values[:, : self.shape[1]].reshape(-1)[places]
+        if pixels.dtype.itemsize <= 2:
+            lowest = int(pixels.min(initial=0))
+            values = np.arange(lowest, int(pixels.max(initial=0)) + 1)
+            which = np.subtract(pixels, lowest, dtype=np.int32)
+        else:
+            values, which = np.unique(pixels, return_inverse=True)
+        windows = np.repeat(values.astype(np.float64)[:, None, None], len(self.weights), axis=1)
+        return np.asarray(_ordered(windows, self.weights)[:, 0, 0][which])
+
+
 def correlate_line(
     image: Array,
     weights: Array,
@@ -50,18 +99,16 @@ def correlate_line(
 
     `image` and `weights` (k,) are real. With `mean` the weights are 1 and the sum is divided by k.
     """
-    k, n = len(weights), image.shape[axis]
-    longer = extend(image, axis, before, k - 1 - before, mode, cval)
-    outer = int(np.prod(image.shape[:axis], dtype=np.int64))
-    inner = int(np.prod(image.shape[axis + 1 :], dtype=np.int64))
-    lines = longer.reshape(outer, n + k - 1, inner)
-    out = np.empty((outer, n, inner), dtype)
+    k = len(weights)
+    lines = Lines(image, weights, axis, before, mode, cval)
+    outer, n, inner = lines.shape
+    out = np.empty(lines.shape, dtype)
     # A mean of small integers is exact in any order, another integer result needs SciPy's, and a
     # float result is here for its NaN, which a running sum would carry on.
     whole = image.dtype.kind in "biu" and image.dtype.itemsize <= 4
     running = mean and (whole or dtype.kind != "f")
     for group, start, stop in _blocks(outer, n, inner, n if running and not whole else 4 * k):
-        block = lines[group, start : stop + k - 1].astype(
+        block = lines.values[group, start : stop + k - 1].astype(
             np.float64
         )  # (o, stop - start + k - 1, i)
         sums = _running(block, k) if running else _ordered(block, weights)
@@ -128,10 +175,7 @@ def correlate_taps(
 
     `image` and `weights` are real. Taps of 0 are left out, so that a NaN below them is not seen.
     """
-    longer = image
-    for axis, (k, first) in enumerate(zip(weights.shape, before, strict=True)):
-        if k > 1:
-            longer = extend(longer, axis, first, k - 1 - first, mode, cval)
+    longer = _extended(image, weights.shape, before, mode, cval)
     taps = [(tuple(at), float(weights[tuple(at)])) for at in np.argwhere(weights).tolist()]
     out = np.empty(image.shape, dtype)
     rows, row = image.shape[0], int(np.prod(image.shape[1:], dtype=np.int64))
@@ -146,3 +190,29 @@ def correlate_taps(
             sums += np.multiply(block[window], weight, out=term)
         out[start:stop] = stored(sums, dtype)
     return out
+
+
+def taps_at(
+    image: Array,
+    weights: Array,
+    before: tuple[int, ...],
+    mode: str,
+    cval: float,
+    places: tuple[Array, ...],
+) -> Array:
+    """The sums of `correlate_taps` at some places (n,) of the image."""
+    longer = _extended(image, weights.shape, before, mode, cval)
+    sums = np.zeros(places[0].shape)
+    for at in np.argwhere(weights).tolist():
+        window = tuple(p + i for p, i in zip(places, at, strict=True))
+        sums += longer[window].astype(np.float64) * float(weights[tuple(at)])
+    return sums
+
+
+def _extended(
+    image: Array, sizes: tuple[int, ...], before: tuple[int, ...], mode: str, cval: float
+) -> Array:
+    for axis, (k, first) in enumerate(zip(sizes, before, strict=True)):
+        if k > 1:
+            image = extend(image, axis, first, k - 1 - first, mode, cval)
+    return image

@@ -22,9 +22,10 @@ from rankconv.ndimage.arguments import (
     per_axis,
     taps_before,
 )
+from rankconv.ndimage.integers import integer_taps
+from rankconv.ndimage.passes import Pass
 from rankconv.ndimage.plane import Plane, correlate_plane
 from rankconv.ndimage.terms import (
-    Pass,
     apply_terms,
     from_parts,
     in_floats,
@@ -219,7 +220,8 @@ def _correlate(
     if image.ndim == 0:
         return _correlate(image[None], weights[None], (0,), mode, cval, dtype).reshape(())
     long = [i for i, k in enumerate(weights.shape) if k > 1]
-    if len(long) > 2 or not in_floats(image, dtype, cval):
+    floats = in_floats(image, dtype, cval)
+    if len(long) > 2 or (dtype.kind == "f" and not floats):
         return exact.correlate_taps(image, weights, before, mode, cval.real, dtype=dtype)
     spare = [i for i in reversed(range(image.ndim)) if i not in long]
     while len(long) < min(2, image.ndim):
@@ -228,5 +230,7 @@ def _correlate(
     kernel = weights.reshape([weights.shape[i] for i in axes] if image.ndim > 1 else (1, -1))
     first = before[axes[0]] if image.ndim > 1 else 0
     plane = Plane(axes, kernel, (first, before[axes[1]]), (mode, mode))
-    work = image.astype(work_dtype(image.dtype, dtype), copy=False)
-    return correlate_plane(work, plane, cval.real).astype(dtype, copy=False)
+    if not floats:
+        return integer_taps(image, weights, plane, before, cval.real, dtype)
+    work = work_dtype(image.dtype, dtype)
+    return correlate_plane(image, plane, cval.real, work).astype(dtype, copy=False)

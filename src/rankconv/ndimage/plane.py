@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rankconv.correlate.native import available
 from rankconv.filtering import convolve2d, correlate2d
 from rankconv.geometry import pad
 
@@ -26,30 +27,40 @@ class Plane:
     modes: tuple[str, str]
 
 
-def correlate_plane(image: Array, plane: Plane, cval: float) -> Array:
-    """Correlate an image over the two axes of `plane`; float32 or float64, as the image is."""
+def correlate_plane(
+    image: Array, plane: Plane, cval: float, dtype: np.dtype[Any], *, direct: bool = False
+) -> Array:
+    """Correlate an image over the two axes of `plane` in `dtype`, which holds its values.
+
+    With `direct` each sum is that of its products, and not one of factors or a transform.
+    """
     if image.ndim == 1:
-        return np.asarray(_correlate(image[None], plane, cval)[0])
-    moved = np.moveaxis(image, plane.axes, (-2, -1))
-    return np.moveaxis(_correlate(moved, plane, cval), (-2, -1), plane.axes)
+        return np.asarray(_correlate(image[None], plane, cval, dtype, direct)[0])
+    return _correlate(image, plane, cval, dtype, direct)
 
 
-def _correlate(image: Array, plane: Plane, cval: float) -> Array:
-    kernel = plane.kernel.astype(image.dtype)
+def _correlate(
+    image: Array, plane: Plane, cval: float, dtype: np.dtype[Any], direct: bool
+) -> Array:
+    kernel = plane.kernel.astype(dtype)
     (rows, columns), (above, left) = kernel.shape, plane.before
+    axes = (0, 1) if image.ndim == 2 else plane.axes
     # The factors of an SVD are rounded; few taps are as fast without, and whole numbers stay whole.
-    algorithm = "direct" if kernel.size <= FEW_TAPS else "auto"
+    algorithm = "auto"
+    if direct or kernel.size <= FEW_TAPS:
+        algorithm = "native_direct" if available else "direct"
     # A boundary that no tap reaches is any boundary.
     boundary = plane.modes[0] if columns == 1 else plane.modes[1]
     if rows == 1 or columns == 1 or plane.modes[0] == plane.modes[1]:
+        options: dict[str, Any] = {"axes": axes, "algorithm": algorithm}
         if plane.before == ((rows - 1) // 2, (columns - 1) // 2):
-            return correlate2d(image, kernel, "same", boundary, cval, algorithm=algorithm)
+            return correlate2d(image, kernel, "same", boundary, cval, **options)
         if plane.before == (rows // 2, columns // 2):
-            return convolve2d(
-                image, kernel[::-1, ::-1], "same", boundary, cval, algorithm=algorithm
-            )
-    image = pad(image, ((above, rows - 1 - above), (0, 0)), boundary=plane.modes[0], fillvalue=cval)
-    image = pad(
-        image, ((0, 0), (left, columns - 1 - left)), boundary=plane.modes[1], fillvalue=cval
-    )
-    return correlate2d(image, kernel, "valid", algorithm=algorithm)
+            return convolve2d(image, kernel[::-1, ::-1], "same", boundary, cval, **options)
+    image = np.moveaxis(image.astype(dtype, copy=False), axes, (-2, -1))
+    for pads, mode in (
+        (((above, rows - 1 - above), (0, 0)), plane.modes[0]),
+        (((0, 0), (left, columns - 1 - left)), plane.modes[1]),
+    ):
+        image = pad(image, pads, boundary=mode, fillvalue=cval)
+    return np.moveaxis(correlate2d(image, kernel, "valid", algorithm=algorithm), (-2, -1), axes)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def stored(sums: Array, dtype: np.dtype[Any]) -> Array:
-    """`sums` (float64) in the real `dtype`.
+def stored(sums: Array, dtype: np.dtype[Any], limit: float = np.inf) -> Array:
+    """`sums`, none of them above `limit`, in the real `dtype`.
 
     An integer loses its fraction, and what the type cannot hold wraps around: 300.7 becomes 44 in
     uint8, -1 becomes 255. (C leaves that open; it is what SciPy's builds do for the types up to
@@ -26,4 +26,4 @@ def stored(sums: Array, dtype: np.dtype[Any]) -> Array:
             return np.asarray(
                 np.maximum(sums, 0).astype(dtype) - np.maximum(-sums, 0).astype(dtype)
             )
-        return sums.astype(np.int64).astype(dtype)
+        return sums.astype(np.int32 if limit < 2**31 else np.int64).astype(dtype)

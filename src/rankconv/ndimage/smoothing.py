@@ -22,7 +22,8 @@ from rankconv.ndimage.arguments import (
     per_axis,
     taps_before,
 )
-from rankconv.ndimage.terms import Pass, apply_terms
+from rankconv.ndimage.passes import Pass
+from rankconv.ndimage.terms import apply_terms
 
 Array = NDArray[Any]
 
