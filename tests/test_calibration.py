@@ -138,6 +138,15 @@ def test_a_folder_in_the_files_place_is_ignored_with_a_warning(cache):
         assert calibration.current() is SHIPPED
 
 
+def test_without_a_home_the_shipped_ones_are_used(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(calibration, "_cache_folder", homeless)
+    monkeypatch.setattr(calibration, "_current", None)
+    assert calibration.current() is SHIPPED
+
+
 def test_a_failed_write_leaves_the_old_file(cache, monkeypatch):
     written(cache)
     before = calibration.calibration_file().read_text()

@@ -49,7 +49,7 @@ def calibrate(*, progress: Progress | None = None) -> Path:
     cache folder, from where later processes read them; the answer is that file.
     `progress(done, total)` is called after each step.
 
-    Raises OSError where the folder cannot be written.
+    Raises OSError where the folder cannot be written, RuntimeError where the user has none.
 
     >>> file = calibrate()  # doctest: +SKIP
     """
@@ -68,7 +68,7 @@ def calibrate(*, progress: Progress | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
-        beside.write_text(json.dumps(content, indent=1))
+        beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -83,7 +83,10 @@ def current() -> Constants:
     if _current is None:
         with _lock:
             if _current is None:
-                _current = _load(calibration_file())
+                try:
+                    _current = _load(calibration_file())
+                except RuntimeError:  # no home folder, as in some containers
+                    _current = SHIPPED
     return _current
 
 
@@ -105,7 +108,7 @@ def machine() -> dict[str, str]:
 
 def _load(path: Path) -> Constants:
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return SHIPPED
     except (OSError, UnicodeDecodeError) as error:
