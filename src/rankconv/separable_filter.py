@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -11,18 +10,17 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from rankconv._checks import (
     as_filter,
     as_numbers,
-    check_out,
     check_rank_or_tol,
     check_workers,
     filtered_axes,
     held_by,
 )
 from rankconv.correlate import SplitKernel
-from rankconv.correlate.native import compile_filter
-from rankconv.filtering import check_algorithm, moved_back
+from rankconv.filtering import check_algorithm
 from rankconv.geometry import Mode, check_boundary, check_mode, output_shape, padding
 from rankconv.planning import Plan, plan_split
-from rankconv.prepared import READS, Prepared, apply, prepare
+from rankconv.prepared import prepare
+from rankconv.runs import Runs, make_runs
 from rankconv.splitting import Split, split_kernel
 
 Array = NDArray[Any]
@@ -30,18 +28,6 @@ Array = NDArray[Any]
 RESULTS = ("float32", "float64", "complex64", "complex128", "uint8", "uint16")
 # Shapes whose preparation is kept; a filter that meets more starts anew.
 MOST_SHAPES = 64
-
-
-class _Runs(NamedTuple):
-    """What filters images of one shape and dtype.
-
-    `fast(image, *, out=None)` takes an `out` of the dtype `result` alone, and is the compiled
-    filter itself where that leaves nothing to do; `general(image, out)` takes any.
-    """
-
-    fast: Callable[..., Array]
-    general: Callable[[Array, Array | None], Array]
-    result: np.dtype[Any]
 
 
 class SeparableFilter:
@@ -148,7 +134,7 @@ class SeparableFilter:
         self._algorithm = algorithm
         if self._dtype is not None:
             held_by(fillvalue, self._dtype)
-        self._ready: dict[tuple[tuple[int, ...], np.dtype[Any]], _Runs] = {}
+        self._ready: dict[tuple[tuple[int, ...], np.dtype[Any]], Runs] = {}
 
     @property
     def kernel(self) -> Array:
@@ -215,7 +201,7 @@ class SeparableFilter:
         f, g = (np.ascontiguousarray(part.astype(work)) for part in self._factors)
         return Split(SplitKernel(self._taps.astype(work), f, g), 0.0, 0.0, 0.0)
 
-    def _prepare(self, image: Array) -> _Runs:
+    def _prepare(self, image: Array) -> Runs:
         """What filters images of this shape and dtype, kept for the next one."""
         if image.ndim < 2 or image.size == 0:
             raise ValueError(
@@ -242,62 +228,9 @@ class SeparableFilter:
         )
         if len(self._ready) >= MOST_SHAPES:
             self._ready.clear()
-        runs = _runs(ready, shape, image.dtype, result, axes)
+        runs = make_runs(ready, shape, image.dtype, result, axes)
         self._ready[image.shape, image.dtype] = runs
         return runs
-
-
-def _runs(
-    ready: Prepared,
-    shape: tuple[int, ...],
-    image: np.dtype[Any],
-    result: np.dtype[Any],
-    axes: tuple[int, int] | None,
-) -> _Runs:
-    narrow = None
-    if result.kind == "u" and ready.compiled is not None:
-        separable = ready.algorithm == "native_separable"
-        narrow = compile_filter(
-            None if separable else ready.kernel.dense,
-            factors=(ready.kernel.f, ready.kernel.g) if separable else None,
-            padding=ready.pads,
-            boundary=ready.boundary,
-            fillvalue=ready.fillvalue.real,
-            keep_dtype=True,
-            workers=ready.workers,
-        )
-
-    def filtered(A: Array, out: Array | None) -> Array:
-        if result.kind != "u":
-            return apply(ready, A, out)
-        if narrow is not None and (out is None or out.dtype == result):
-            return narrow(A, out=out)
-        B = narrow(A) if narrow is not None else _rounded(apply(ready, A), result)
-        if out is None:
-            return B
-        np.copyto(out, B, casting="safe")
-        return out
-
-    def general(A: Array, out: Array | None = None) -> Array:
-        if axes is None:
-            if out is not None:
-                check_out(out, shape, result)
-            return filtered(A, out)
-        if out is None:
-            out = np.empty(moved_back(shape, axes), result)
-        check_out(out, moved_back(shape, axes), result)
-        filtered(np.moveaxis(A, axes, (-2, -1)), np.moveaxis(out, axes, (-2, -1)))
-        return out
-
-    reads = image.char in READS.get(ready.dtype.char, "")
-    compiled = narrow if result.kind == "u" else ready.compiled if reads else None
-    return _Runs(general if axes is not None or compiled is None else compiled, general, result)
-
-
-def _rounded(B: Array, dtype: np.dtype[Any]) -> Array:
-    """To nearest, ties to even, and saturated."""
-    top = np.iinfo(dtype).max
-    return np.asarray(np.rint(B).clip(0, top).astype(dtype))
 
 
 def _result_dtype(dtype: DTypeLike, taps: np.dtype[Any]) -> np.dtype[Any]:
