@@ -54,6 +54,13 @@ RANKCONV_INLINE V held(V value) {
     return value;
 }
 
+// A pointer that GCC must not split into one pointer for every row that it walks over.
+template <typename T>
+RANKCONV_INLINE T* walking(T* pointer) {
+    __asm__("" : "+r"(pointer));
+    return pointer;
+}
+
 template <typename T, typename V>
 RANKCONV_INLINE void store(T* to, V value) {
     __builtin_memcpy(to, &value, sizeof value);

@@ -1,10 +1,11 @@
 // The small-image path: correlation, bias, ReLU and 2x2 max-pool without leaving the registers.
 //
-// A tile is `Rows` correlation rows by `V` vectors; the pooled half of it is what gets stored.
+// A tile is `Rows` correlation rows by V vectors; the pooled half of it is what gets stored.
 // Inputs narrower than a vector are first copied into padded scratch; all others are read in
 // place, the last vector of a row moved left so that it ends where the row ends.
 #pragma once
 
+#include <type_traits>
 #include <utility>
 
 #include "simd.hpp"
@@ -15,7 +16,7 @@ namespace rankconv::RANKCONV_ISA {
 // The larger of two values, NaN if either is: what PyTorch's max-pool does.
 template <typename V>
 RANKCONV_INLINE V larger_or_nan(V a, V b) {
-    const V value = a > b ? a : b;
+    const V value = held(a > b ? a : b);  // one instruction, which answers b if either is NaN
     return a != a ? a : value;
 }
 
@@ -24,11 +25,21 @@ RANKCONV_INLINE V relu(V a) {
     return a < V{} ? V{} : a;  // NaN stays NaN
 }
 
-template <typename T, std::size_t... I>
-RANKCONV_INLINE Half<T> max_of_pairs(Vec<T> a, std::index_sequence<I...>) {
-    const Half<T> even = __builtin_shufflevector(a, a, (2 * I)...);
-    const Half<T> odd = __builtin_shufflevector(a, a, (2 * I + 1)...);
+// The largest of each two neighbours, of `a` and then of `b`.
+template <typename V, std::size_t... I>
+RANKCONV_INLINE V max_of_pairs(V a, V b, std::index_sequence<I...>) {
+    const V even = __builtin_shufflevector(a, b, (2 * I)...);
+    const V odd = __builtin_shufflevector(a, b, (2 * I + 1)...);
     return larger_or_nan(even, odd);
+}
+
+template <typename V, std::size_t... I>
+RANKCONV_INLINE auto upper_half(V a, std::index_sequence<I...>) {
+    return __builtin_shufflevector(a, a, (I + sizeof...(I))...);
+}
+template <typename V, std::size_t... I>
+RANKCONV_INLINE auto lower_half(V a, std::index_sequence<I...>) {
+    return __builtin_shufflevector(a, a, I...);
 }
 
 // Which columns a layer's vectors start at.
@@ -40,75 +51,77 @@ struct Columns {
     Index start(Index p) const { return padded ? p * lanes : smaller(p * lanes, used - lanes); }
 };
 
+// Pools `Rows` correlation rows of V vectors, at `starts` of their row, into rows of half as much.
 template <typename T, int Rows, int V>
-RANKCONV_INLINE void pool_and_store(Vec<T> (&acc)[Rows][V], T bias, const Index* starts, T* out,
-                                    Index out_stride) {
-    constexpr auto pairs = std::make_index_sequence<Simd<T>::lanes / 2>{};
-    RANKCONV_UNROLL for (int r = 0; r < Rows; r += 2) {
-        RANKCONV_UNROLL for (int v = 0; v < V; ++v) {
-            const Vec<T> sum = larger_or_nan(acc[r][v], acc[r + 1][v]) + splat(bias);
-            store(out + (r / 2) * out_stride + starts[v] / 2, relu(max_of_pairs<T>(sum, pairs)));
+RANKCONV_INLINE void pool_and_store(const Vec<T> (&acc)[Rows][V], T bias, const Index* starts,
+                                    T* out, Index out_stride) {
+    constexpr auto all = std::make_index_sequence<Simd<T>::lanes>{};
+    constexpr auto half = std::make_index_sequence<Simd<T>::lanes / 2>{};
+    RANKCONV_UNROLL for (int v = 0; v < V; ++v) {
+        T* to = out + starts[v] / 2;
+        RANKCONV_UNROLL for (int r = 0; r < Rows; r += 4) {
+            const int next = r + 2 < Rows ? r + 2 : r;
+            const Vec<T> first = larger_or_nan(acc[r][v], acc[r + 1][v]);
+            const Vec<T> second = larger_or_nan(acc[next][v], acc[next + 1][v]);
+            const Vec<T> both = relu(max_of_pairs(first, second, all) + splat(bias));
+            store(to, lower_half(both, half));
+            to += out_stride;
+            if (next != r) {
+                store(to, upper_half(both, half));
+                to += out_stride;
+            }
         }
     }
 }
 
-// K: the filter's height and width when known here, 0 when known at run time.
+// acc[r] += sum_i taps[i * tap_step] * line r + i, for K taps or, where K = 0, for `length`.
+template <typename T, int K, int Rows, int V>
+RANKCONV_INLINE void column_of_taps(const T* line, Index stride, const Index* starts,
+                                    const T* taps, Index tap_step, Index length,
+                                    Vec<T> (&acc)[Rows][V]) {
+    if constexpr (K > 0) {
+        const Index apart = starts[V - 1] - starts[0];
+        line += starts[0];
+        Vec<T> tap[K];
+        RANKCONV_UNROLL for (int i = 0; i < K; ++i) tap[i] = held(splat(taps[i * tap_step]));
+        RANKCONV_UNROLL for (int i = 0; i < K + Rows - 1; ++i) {
+            RANKCONV_UNROLL for (int v = 0; v < V; ++v) {
+                const Vec<T> x = held(load(line + (v == 0 ? 0 : apart)));
+                RANKCONV_UNROLL for (int r = 0; r < Rows; ++r) {
+                    if (i - r >= 0 && i - r < K) acc[r][v] += tap[i - r] * x;
+                }
+            }
+            line = walking(line + stride);
+        }
+    } else {
+        for (Index i = 0; i < length; ++i) {
+            const Vec<T> tap = held(splat(taps[i * tap_step]));
+            RANKCONV_UNROLL for (int r = 0; r < Rows; ++r) {
+                RANKCONV_UNROLL for (int v = 0; v < V; ++v)
+                    acc[r][v] += tap * load(line + (r + i) * stride + starts[v]);
+            }
+        }
+    }
+}
+
+// Direct: every column of the filter runs over the image, one item further right each time.
 template <typename T, int K, int Rows, int V>
 RANKCONV_INLINE void direct_sums(const PoolLayer<T>& layer, const T* image, Index stride,
                                  const Index* starts, Vec<T> (&acc)[Rows][V]) {
-    if constexpr (K > 0) {
-        RANKCONV_UNROLL for (int j = 0; j < K; ++j) {
-            Vec<T> taps[K];
-            RANKCONV_UNROLL for (int i = 0; i < K; ++i) taps[i] = held(splat(layer.kernel[i * K + j]));
-            RANKCONV_UNROLL for (int i = 0; i < K + Rows - 1; ++i) {
-                RANKCONV_UNROLL for (int v = 0; v < V; ++v) {
-                    const Vec<T> x = held(load(image + i * stride + starts[v] + j));
-                    RANKCONV_UNROLL for (int r = 0; r < Rows; ++r) {
-                        if (i - r >= 0 && i - r < K) acc[r][v] += taps[i - r] * x;
-                    }
-                }
-            }
-        }
-    } else {
-        for (Index j = 0; j < layer.kernel_width; ++j) {
-            for (Index i = 0; i < layer.kernel_height; ++i) {
-                const Vec<T> tap = splat(layer.kernel[i * layer.kernel_width + j]);
-                RANKCONV_UNROLL for (int r = 0; r < Rows; ++r) {
-                    RANKCONV_UNROLL for (int v = 0; v < V; ++v)
-                        acc[r][v] += tap * load(image + (r + i) * stride + starts[v] + j);
-                }
-            }
-        }
-    }
+    const Index width = K > 0 ? K : layer.kernel_width;
+    for (Index j = 0; j < width; ++j)
+        column_of_taps<T, K, Rows, V>(image + j, stride, starts, layer.kernel + j, width,
+                                      layer.kernel_height, acc);
 }
 
-// Vertical pass over `half`, the horizontal results: (rank, rows, stride).
+// Separable: every term's column runs over `half`, the results of its row pass (rank, rows, stride).
 template <typename T, int K, int Rows, int V>
 RANKCONV_INLINE void separable_sums(const PoolLayer<T>& layer, const T* half, Index stride,
                                     Index plane, const Index* starts, Vec<T> (&acc)[Rows][V]) {
-    for (Index term = 0; term < layer.rank; ++term, half += plane) {
-        const T* column = layer.columns + term * layer.kernel_height;
-        if constexpr (K > 0) {
-            Vec<T> taps[K];
-            RANKCONV_UNROLL for (int i = 0; i < K; ++i) taps[i] = held(splat(column[i]));
-            RANKCONV_UNROLL for (int i = 0; i < K + Rows - 1; ++i) {
-                RANKCONV_UNROLL for (int v = 0; v < V; ++v) {
-                    const Vec<T> x = held(load(half + i * stride + starts[v]));
-                    RANKCONV_UNROLL for (int r = 0; r < Rows; ++r) {
-                        if (i - r >= 0 && i - r < K) acc[r][v] += taps[i - r] * x;
-                    }
-                }
-            }
-        } else {
-            for (Index i = 0; i < layer.kernel_height; ++i) {
-                const Vec<T> tap = splat(column[i]);
-                RANKCONV_UNROLL for (int r = 0; r < Rows; ++r) {
-                    RANKCONV_UNROLL for (int v = 0; v < V; ++v)
-                        acc[r][v] += tap * load(half + (r + i) * stride + starts[v]);
-                }
-            }
-        }
-    }
+    for (Index term = 0; term < layer.rank; ++term)
+        column_of_taps<T, K, Rows, V>(half + term * plane, stride, starts,
+                                      layer.columns + term * layer.kernel_height, 1,
+                                      layer.kernel_height, acc);
 }
 
 template <typename T, int K, int Rows, int V>
@@ -194,24 +207,29 @@ void pool_layer_k(const PoolLayer<T>& layer, const T* image, Index stride, bool 
         stride = half_stride;
         plane = count * half_stride;
     }
-    for (Index r = 0; r < rows; r += 4) {
-        const T* from = source + r * stride;
-        T* to = out + r / 2 * out_stride;
-        for (Index p = 0; p < columns.count(); p += 2) {
-            const bool two = p + 1 < columns.count();
-            const Index starts[2] = {columns.start(p), two ? columns.start(p + 1) : 0};
-            if (r + 4 <= rows) {
-                if (two)
-                    pool_tile<T, K, 4, 2>(layer, from, stride, plane, starts, to, out_stride);
-                else
-                    pool_tile<T, K, 4, 1>(layer, from, stride, plane, starts, to, out_stride);
-            } else {
-                if (two)
-                    pool_tile<T, K, 2, 2>(layer, from, stride, plane, starts, to, out_stride);
-                else
-                    pool_tile<T, K, 2, 1>(layer, from, stride, plane, starts, to, out_stride);
-            }
-        }
+    // Tall tiles: each row that is loaded serves up to kernel_height of theirs. Two vectors wide,
+    // so that a multiply-add need not wait for the one before it.
+    constexpr int tall = RANKCONV_VECTOR_BYTES >= 64 ? 10 : 4;
+    const auto tiles = [&](auto vectors, const Index* starts) {
+        Index r = 0;
+        const auto tiles_of = [&](auto tile_rows) {
+            for (; r + tile_rows <= rows; r += tile_rows)
+                pool_tile<T, K, tile_rows, vectors>(layer, source + r * stride, stride, plane,
+                                                    starts, out + r / 2 * out_stride, out_stride);
+        };
+        tiles_of(std::integral_constant<int, tall>{});
+        if constexpr (tall > 4) tiles_of(std::integral_constant<int, 8>{});
+        if constexpr (tall > 4) tiles_of(std::integral_constant<int, 4>{});
+        tiles_of(std::integral_constant<int, 2>{});
+    };
+    Index p = 0;
+    for (; p + 2 <= columns.count(); p += 2) {
+        const Index starts[2] = {columns.start(p), columns.start(p + 1)};
+        tiles(std::integral_constant<int, 2>{}, starts);
+    }
+    if (p < columns.count()) {
+        const Index start = columns.start(p);
+        tiles(std::integral_constant<int, 1>{}, &start);
     }
 }
 

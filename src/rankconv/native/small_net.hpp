@@ -65,13 +65,19 @@ void linear_relu(const Net<T>& net, const T* features, T* hidden) {
         linear_relu_tile<T, Images, 1>(net, features, at, hidden);
 }
 
-template <typename T>
-RANKCONV_INLINE T sum_of_lanes(Vec<T> value) {
-    T lane[Simd<T>::lanes];
-    store(lane, value);
-    for (Index step = Simd<T>::lanes / 2; step > 0; step /= 2)
-        for (Index i = 0; i < step; ++i) lane[i] += lane[i + step];
-    return lane[0];
+template <typename V, std::size_t... I>
+RANKCONV_INLINE auto sum_of_halves(V value, std::index_sequence<I...>) {
+    constexpr std::size_t half = sizeof...(I);
+    return __builtin_shufflevector(value, value, I...) +
+           __builtin_shufflevector(value, value, (I + half)...);
+}
+
+template <int Lanes, typename V>
+RANKCONV_INLINE auto sum_of_lanes(V value) {
+    if constexpr (Lanes == 1)
+        return value[0];
+    else
+        return sum_of_lanes<Lanes / 2>(sum_of_halves(value, std::make_index_sequence<Lanes / 2>{}));
 }
 
 template <typename T, int Images, int Outputs>
@@ -91,7 +97,7 @@ RANKCONV_INLINE void linear_tile(const Net<T>& net, const T* hidden, Index outpu
     RANKCONV_UNROLL for (int n = 0; n < Images; ++n) {
         RANKCONV_UNROLL for (int o = 0; o < Outputs; ++o)
             logits[n * net.outputs + output + o] =
-                sum_of_lanes<T>(acc[n][o]) + net.bias2[output + o];
+                sum_of_lanes<lanes>(acc[n][o]) + net.bias2[output + o];
     }
 }
 
