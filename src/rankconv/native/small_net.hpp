@@ -42,10 +42,11 @@ RANKCONV_INLINE void linear_relu_tile(const Net<T>& net, const T* features, Inde
     }
     for (Index i = 0; i < net.features; ++i) {
         const T* weights = net.weight1 + i * net.hidden_stride + at;
-        RANKCONV_UNROLL for (int v = 0; v < V; ++v) {
-            const Vec<T> w = held(load(weights + v * lanes));
-            RANKCONV_UNROLL for (int n = 0; n < Images; ++n)
-                acc[n][v] += w * splat(features[n * net.features + i]);
+        Vec<T> w[V];
+        RANKCONV_UNROLL for (int v = 0; v < V; ++v) w[v] = held(load(weights + v * lanes));
+        RANKCONV_UNROLL for (int n = 0; n < Images; ++n) {
+            const Vec<T> x = held(splat(features[n * net.features + i]));
+            RANKCONV_UNROLL for (int v = 0; v < V; ++v) acc[n][v] += w[v] * x;
         }
     }
     RANKCONV_UNROLL for (int n = 0; n < Images; ++n) {
