@@ -179,19 +179,40 @@ def filter_command(
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="An image: PNG, JPEG, TIFF or .npy.")
     ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write; same kinds.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The file to write; its end says of which kind.")
+    ],
     kernel: KernelOption,
     rank: RankOption = None,
     tol: TolOption = None,
     boundary: Annotated[
-        str, typer.Option(help="Beyond the edge: reflect, mirror, nearest, wrap or constant.")
+        str, typer.Option(help="Beyond the edge: reflect, mirror, nearest, wrap or constant (0).")
     ] = "reflect",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Type of the result: 'same' as the image, rounded and saturated, or 'float32', "
+            "which .tif and .npy can hold."
+        ),
+    ] = "same",
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw original, result, difference and spectrum into this .png, .svg or .pdf."
+        ),
+    ] = None,
 ) -> None:
     """Correlate an image with a filter; print the plan, the error and the time.
 
-    Example: rankconv filter photo.png soft.png --kernel gaussian:sigma=3
+    An array (.npy) is (H, W), or has channels or images before: (3, H, W). Colours are filtered
+    one by one; an alpha channel stays as it is. Photographs come upright.
+
+    Example: rankconv filter photo.png soft.png --kernel gaussian:sigma=3 --compare seen.png
     """
-    commands.filter_file(console, source, target, kernel, rank=rank, tol=tol, boundary=boundary)
+    commands.filter_file(
+        console, source, target, kernel,
+        rank=rank, tol=tol, boundary=boundary, dtype=dtype, compare=compare,
+    )  # fmt: skip
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -283,20 +282,40 @@ def filter_file(
     *,
     rank: int | None,
     tol: float | None,
-    boundary: Any,
+    boundary: str,
+    dtype: str,
+    compare: Path | None,
 ) -> None:
-    """Filter one image file into another."""
-    from rankconv import correlate2d, plan
-    from rankconv.images import read_image, write_image
+    """Filter one image file into another; with `compare` draw what happened."""
+    from rankconv.images import file_kind, read_image, write_image
     from rankconv.kernels import parse_kernel
+    from rankconv.picture_filter import filter_picture
 
     matrix = parse_kernel(kernel)
-    image = read_image(source)  # (H, W) or (C, H, W)
-    working = image if image.dtype.kind == "f" else image.astype(np.float32)
-    planned = plan(working.shape, matrix, mode="same", dtype=working.dtype, rank=rank, tol=tol)
-    start = time.perf_counter()
-    result = correlate2d(working, matrix, mode="same", boundary=boundary, rank=rank, tol=tol)
-    seconds = time.perf_counter() - start
-    write_image(target, result, like=image)
-    console.print(str(planned), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{seconds * 1e3:.2f} ms, written to {target}", highlight=False, soft_wrap=True)
+    file_kind(target)  # a wrong name is told before the work
+    if compare is not None:
+        from rankconv import compare_picture
+
+        compare_picture.check_target(compare)
+    picture = read_image(source)
+    done = filter_picture(picture, matrix, boundary=boundary, rank=rank, tol=tol, dtype=dtype)
+    write_image(target, done.picture)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    say(str(done.plan))
+    if done.error is not None:
+        say(f"result: relative error {done.error:.2g} measured against the exact filter")
+    pixels = done.values.size / done.seconds
+    say(f"filtered in {done.seconds * 1e3:.3g} ms, {pixels / 1e6:.3g} million pixels a second")
+    if done.clipped:
+        say(
+            f"{done.clipped:.2%} of the values are beyond {done.picture.pixels.dtype} and were "
+            "saturated; --dtype float32 with .tif or .npy keeps them"
+        )
+    shape = " x ".join(map(str, done.picture.pixels.shape))
+    say(f"written to {target}: {shape} {done.picture.pixels.dtype} {done.picture.bands}".rstrip())
+    if compare is not None:
+        compare_picture.write_comparison(compare, picture, done, matrix, name=kernel)
+        say(f"compared in {compare}")
