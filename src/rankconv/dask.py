@@ -212,7 +212,8 @@ def _filter_chunk(
     if BOUNDARIES[boundary] == "fill" and pads != ((0, 0), (0, 0)):
         chunk = chunk.astype(dtype, copy=False)  # which can hold the fillvalue
     chunk = pad(chunk, pads, boundary=boundary, fillvalue=fillvalue)
-    return np.asarray(function(chunk, taps, "valid", **options))
+    # Dask's scheduler decides how many chunks go at once; each takes one thread.
+    return np.asarray(function(chunk, taps, "valid", workers=1, **options))
 
 
 def _kept(before: int, after: int) -> slice:
