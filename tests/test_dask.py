@@ -73,6 +73,19 @@ def test_chunks_give_what_the_whole_gives(data: st.DataObject) -> None:
         np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_many_chunks_and_even_kernels(name: str, mode: str, boundary: str) -> None:
+    image = np.random.default_rng(3).integers(0, 99, (30, 37))
+    for shape in ((2, 4), (6, 1), (3, 5)):
+        kernel = np.arange(1, 1 + shape[0] * shape[1]).reshape(shape)
+        expected = getattr(rankconv, name)(image, kernel, mode, boundary)
+        lazy = da.from_array(image, chunks=(7, 9))
+        found = getattr(rankconv.dask, name)(lazy, kernel, mode, boundary)
+        np.testing.assert_array_equal(found.compute(), expected)
+
+
 def test_nothing_is_computed_before_the_result() -> None:
     def refuse(block: np.ndarray) -> np.ndarray:
         raise AssertionError("computed")
