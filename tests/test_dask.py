@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import rankconv
 
+dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 import rankconv.dask  # noqa: E402 - needs dask
 
@@ -23,8 +24,6 @@ BOUNDARIES = ("fill", "wrap", "symm", "constant", "nearest", "reflect", "mirror"
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    import dask
-
     with dask.config.set(scheduler="synchronous"):
         yield
 
@@ -84,6 +83,9 @@ def test_many_chunks_and_even_kernels(name: str, mode: str, boundary: str) -> No
         lazy = da.from_array(image, chunks=(7, 9))
         found = getattr(rankconv.dask, name)(lazy, kernel, mode, boundary)
         np.testing.assert_array_equal(found.compute(), expected)
+        parts = dask.compute(*found.to_delayed().ravel())
+        told = [(h, w) for h in found.chunks[0] for w in found.chunks[1]]
+        assert [part.shape for part in parts] == told
 
 
 def test_nothing_is_computed_before_the_result() -> None:
@@ -176,7 +178,6 @@ def test_a_cluster_filters_a_zarr_store(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_2_gb_under_500_mb_a_worker(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    import dask
     import distributed
 
     rows, columns, chunk = 16384, 32768, 2048  # float32: 2 GiB
