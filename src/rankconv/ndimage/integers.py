@@ -110,7 +110,7 @@ def _cut(
     image: Array, plane: Plane, cval: float, dtype: np.dtype[Any], limit: float
 ) -> tuple[Array, Array]:
     """The correlation in `dtype`, and the flat places where another order may give another."""
-    doubt = 4.0 * (plane.kernel.size + 2) * limit
+    doubt = 2.0 * (plane.kernel.size + 3) * limit  # the weights are rounded to `work`, too
     work = np.dtype(np.float32 if doubt * 2.0**-24 < MOST_DOUBT else np.float64)
     slack = doubt * (2.0**-24 if work == np.float32 else 2.0**-53)
     sums = correlate_plane(image, plane, cval, work, direct=True)
