@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt $(wildcard src/rankconv/native/*)
+# An editable install knows the modules that were there: a folder changes when one joins or leaves.
+FOLDERS := $(shell find src/rankconv -type d -not -name __pycache__)
 DEMO ?= runs/demo
 # One thread each for the numeric libraries: tests run side by side, timings are stated.
 export OMP_NUM_THREADS ?= 1
@@ -15,7 +17,7 @@ help: ## show the targets
 
 install: $(VENV)/.installed ## make .venv and install everything
 
-$(VENV)/.installed: pyproject.toml constraints.txt tools/install.py $(NATIVE)
+$(VENV)/.installed: pyproject.toml constraints.txt tools/install.py $(NATIVE) $(FOLDERS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python tools/install.py
 	touch $@

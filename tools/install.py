@@ -62,6 +62,8 @@ def install_torch() -> None:
 def main() -> None:
     install_torch()
     pip("install", "--quiet", "-c", str(CONSTRAINTS), "-e", f"{ROOT}[dev]")
+    # Compiled now, so that the first import does not change the folders that make looks at.
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(ROOT / "src")], check=True)
     subprocess.run([sys.executable, "-c", "import rankconv"], check=True)
 
 
