@@ -230,7 +230,8 @@ void expect_close(const T* found, const std::vector<double>& wanted, const char*
 
 template <typename T>
 void check_pool() {
-    const Index kernel_height = between(1, 7), kernel_width = between(0, 1) ? kernel_height : between(1, 7);
+    const Index kernel_height = between(1, 7);
+    const Index kernel_width = between(0, 1) ? kernel_height : between(1, 7);
     const Owned<T> owned(between(2, 40) + kernel_height - 1, between(2, 40) + kernel_width - 1,
                          kernel_height, kernel_width, between(0, 4));
     const PoolLayer<T>& layer = owned.layer;

@@ -1,4 +1,5 @@
 // Which of the compiled instruction sets to run; decided once.
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -50,7 +51,7 @@ std::ptrdiff_t ring_bytes() {
 #endif
         if (cache <= 0) cache = 512 * 1024;
         const long share = cache / 8 * 5;
-        return std::ptrdiff_t{share < (192 << 10) ? 192 << 10 : share > (1 << 20) ? 1 << 20 : share};
+        return std::ptrdiff_t{std::clamp(share, 192L << 10, 1L << 20)};
     }();
     return bytes;
 }

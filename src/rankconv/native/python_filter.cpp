@@ -192,7 +192,8 @@ PyObject* readable(PyObject* object) {
         Py_INCREF(object);
         return object;
     }
-    return PyArray_FROM_OF(object, NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_ENSURECOPY);
+    return PyArray_FROM_OF(object,
+                           NPY_ARRAY_CARRAY_RO | NPY_ARRAY_NOTSWAPPED | NPY_ARRAY_ENSURECOPY);
 }
 
 // The bytes that an array's items lie in.

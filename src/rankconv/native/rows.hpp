@@ -61,8 +61,8 @@ RANKCONV_INLINE bool can_read_in_place(const Filtering<Sum>& task, Index row, In
            column + count <= task.width && task.column_step == 1;
 }
 
-// Columns [column, column + count) of an image that goes on beyond its edges: those in [first, last)
-// stand inside of it, and `source` names the column to read (or -1) for all others.
+// Columns [column, column + count) of an image that goes on beyond its edges. Those in [first, last)
+// of them stand inside of it; `source` names the column to read (or -1) for all others.
 struct Span {
     Index column, count, first, last;
     Index* source;
@@ -79,8 +79,8 @@ struct Span {
     }
 };
 
-// Copies row `row`, which may lie outside of the image, and adds zeros up to `padded` items, so that
-// a vector may be read at the end.
+// Copies row `row`, which may lie outside of the image, and adds zeros up to `padded` items, so
+// that a vector may be read at the end.
 template <typename In, typename Sum>
 void copy_row_without_edges(const Filtering<Sum>& task, Index row, const Span& span, Index padded,
                             Sum* line) {

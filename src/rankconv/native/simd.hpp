@@ -1,7 +1,7 @@
 // Vectors of the width this translation unit is compiled for; no Python, no intrinsics.
 //
-// The same sources are compiled once an instruction set. Each copy lives in its own inline
-// namespace (RANKCONV_ISA), so that the linker can never mix two of them up.
+// The same sources are compiled once an instruction set. Each copy lives in a namespace of its own
+// (RANKCONV_ISA), so that the linker can never mix two of them up.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,11 @@
 #endif
 
 #define RANKCONV_INLINE inline __attribute__((always_inline))
+#if defined(__clang__)
+#define RANKCONV_UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define RANKCONV_UNROLL _Pragma("GCC unroll 64")
+#endif
 
 namespace rankconv::RANKCONV_ISA {
 
@@ -25,13 +29,10 @@ template <typename T>
 struct Simd {
     static constexpr Index lanes = RANKCONV_VECTOR_BYTES / static_cast<Index>(sizeof(T));
     typedef T type __attribute__((vector_size(RANKCONV_VECTOR_BYTES)));
-    typedef T half __attribute__((vector_size(RANKCONV_VECTOR_BYTES / 2)));
 };
 
 template <typename T>
 using Vec = typename Simd<T>::type;
-template <typename T>
-using Half = typename Simd<T>::half;
 
 template <typename T>
 RANKCONV_INLINE Vec<T> load(const T* from) {
@@ -73,6 +74,8 @@ RANKCONV_INLINE Vec<T> splat(T value) {
 
 constexpr Index smaller(Index a, Index b) { return a < b ? a : b; }
 constexpr Index larger(Index a, Index b) { return a > b ? a : b; }
-constexpr Index round_up(Index n, Index multiple) { return (n + multiple - 1) / multiple * multiple; }
+constexpr Index round_up(Index n, Index multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
 
 }  // namespace rankconv::RANKCONV_ISA

@@ -114,7 +114,7 @@ RANKCONV_INLINE void direct_sums(const PoolLayer<T>& layer, const T* image, Inde
                                       layer.kernel_height, acc);
 }
 
-// Separable: every term's column runs over `half`, the results of its row pass (rank, rows, stride).
+// Separable: every term's column runs over `half`, its row pass's results (rank, rows, stride).
 template <typename T, int K, int Rows, int V>
 RANKCONV_INLINE void separable_sums(const PoolLayer<T>& layer, const T* half, Index stride,
                                     Index plane, const Index* starts, Vec<T> (&acc)[Rows][V]) {

@@ -18,8 +18,13 @@ struct PoolLayer {
     const T* rows;                               // (rank, kW)
     T bias;
 
-    std::ptrdiff_t out_height() const { return (height - kernel_height + 1) / 2; }
-    std::ptrdiff_t out_width() const { return (width - kernel_width + 1) / 2; }
+    // Always inline: no instruction set may link another one's copy.
+    __attribute__((always_inline)) std::ptrdiff_t out_height() const {
+        return (height - kernel_height + 1) / 2;
+    }
+    __attribute__((always_inline)) std::ptrdiff_t out_width() const {
+        return (width - kernel_width + 1) / 2;
+    }
 };
 
 // The paper's network: two such layers, then two linear layers with a ReLU in between.
