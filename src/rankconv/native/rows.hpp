@@ -61,7 +61,8 @@ RANKCONV_INLINE bool can_read_in_place(const Filtering<Sum>& task, Index row, In
            column + count <= task.width && task.column_step == 1;
 }
 
-// Columns [column, column + count) of an image that goes on beyond its edges. Those in [first, last)
+// Columns [column, column + count) of an image that goes on beyond its edges. Those in
+// [first, last)
 // of them stand inside of it; `source` names the column to read (or -1) for all others.
 struct Span {
     Index column, count, first, last;
