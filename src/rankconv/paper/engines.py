@@ -37,8 +37,8 @@ def native_network(weights: Weights, *, rank: int | None = None, batch: bool = F
         rank=rank,
     )
     if batch:
-        return lambda images: network.batch(images).argmax(axis=1)
-    return lambda image: int(network(image).argmax())
+        return network.classify_batch
+    return network.classify
 
 
 def torch_batch(network: nn.Sequential) -> Predict:
