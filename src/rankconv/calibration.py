@@ -92,14 +92,14 @@ def current() -> Constants:
 
 def calibration_file() -> Path:
     """Where the constants of this processor are kept."""
-    parts = (_processor(), getattr(native, "isa", "none"))
+    parts = (processor(), getattr(native, "isa", "none"))
     return _cache_folder() / f"calibration-{zlib.crc32(repr(parts).encode()):08x}.json"
 
 
 def machine() -> dict[str, str]:
     """What the constants hold for."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "native": getattr(native, "isa", "none"),
         "rankconv": metadata.version("rankconv"),
         "numpy": np.__version__,
@@ -244,7 +244,8 @@ def _cache_folder() -> Path:
     return (Path(chosen) if chosen.startswith("/") else Path.home() / ".cache") / "rankconv"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name as the system gives it."""
     try:
         with open("/proc/cpuinfo") as file:
             for line in file:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from pathlib import Path
+
+from rankconv.calibration import processor
 
 PACKAGES = ("rankconv", "numpy", "torch", "onnxruntime", "scikit-image")
 
@@ -17,7 +18,7 @@ def machine() -> dict[str, str | int]:
     except AttributeError:  # not on macOS and Windows
         cores = os.cpu_count() or 1
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": cores,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -33,13 +34,3 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
