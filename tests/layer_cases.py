@@ -5,13 +5,14 @@ import torch
 from hypothesis import strategies as st
 
 sides = st.tuples(st.integers(1, 4), st.integers(1, 4))
+ends = st.one_of(st.integers(0, 2), st.tuples(st.integers(0, 2), st.integers(0, 2)))
 LAYERS = st.fixed_dictionaries(
     {
         "groups": st.integers(1, 3),
         "per": st.tuples(st.integers(1, 4), st.integers(1, 4)),  # outputs, inputs of a group
         "kernel": sides,
         "stride": st.tuples(st.integers(1, 3), st.integers(1, 3)),
-        "padding": st.tuples(st.integers(0, 2), st.integers(0, 2)),
+        "padding": st.tuples(ends, ends),
         "dilation": st.tuples(st.integers(1, 2), st.integers(1, 2)),
         "seed": st.integers(0, 2**32 - 1),
     }
@@ -28,6 +29,13 @@ def build(case):
     return weight, options, images, rng
 
 
+def padded_by_torch(images, padding):
+    """Images with a layer's padding around them, and nothing left to pad."""
+    rows, columns = (padding, padding) if isinstance(padding, int) else padding
+    flat = [*np.broadcast_to(columns, 2).tolist(), *np.broadcast_to(rows, 2).tolist()]
+    return torch.nn.functional.pad(torch.as_tensor(images), flat)
+
+
 def by_torch(stages, images):
     """A chain as PyTorch runs it."""
     x = torch.from_numpy(images)
@@ -35,10 +43,9 @@ def by_torch(stages, images):
         if stage.permute is not None:
             x = x[:, list(stage.permute)]
         x = torch.nn.functional.conv2d(
-            x,
+            padded_by_torch(x, stage.padding),
             torch.from_numpy(np.ascontiguousarray(stage.weight)),
             stride=stage.stride,
-            padding=stage.padding,
             dilation=stage.dilation,
             groups=stage.groups,
         )
@@ -47,9 +54,9 @@ def by_torch(stages, images):
 
 def layer_by_torch(weight, options, images):
     """The layer itself as PyTorch runs it."""
-    return torch.nn.functional.conv2d(
-        torch.from_numpy(images), torch.from_numpy(weight), **options
-    ).numpy()
+    rest = {name: value for name, value in options.items() if name != "padding"}
+    x = padded_by_torch(images, options.get("padding", 0))
+    return torch.nn.functional.conv2d(x, torch.from_numpy(weight), **rest).numpy()
 
 
 def relative(a, b):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layer_cases import LAYERS, build
+from layer_cases import LAYERS, build, padded_by_torch
 from rankconv.compress.covariance import ROWS, PatchCovariance, patch_covariance
 
 
@@ -16,10 +16,9 @@ def patches(images, kernel, options):
     """(groups, D, samples) by PyTorch."""
     groups = options["groups"]
     unfolded = torch.nn.functional.unfold(
-        torch.from_numpy(images),
+        padded_by_torch(images, options["padding"]),
         kernel,
         stride=options["stride"],
-        padding=options["padding"],
         dilation=options["dilation"],
     ).numpy()  # (N, C kH kW, L)
     n, _, length = unfolded.shape
@@ -113,6 +112,7 @@ def test_a_limit_that_is_too_low_says_what_it_takes():
         ({"kernel": 0}, "kernel=0 must be"),
         ({"stride": 0}, "stride=0 must be"),
         ({"padding": -1}, "padding=-1 must be"),
+        ({"padding": ((0, 1, 2), 1)}, "padding=.* must be one integer or two"),
         ({"dilation": (1, 2, 3)}, "dilation="),
     ],
 )

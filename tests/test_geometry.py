@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from rankconv.geometry import BOUNDARIES, MODES, conv_output_shape, output_shape, pad, pair
+from rankconv.geometry import (
+    BOUNDARIES,
+    MODES,
+    conv_output_shape,
+    conv_padding,
+    output_shape,
+    pad,
+    pair,
+    sides,
+)
 
 NUMPY_NAMES = {
     "fill": "constant",
@@ -77,3 +86,25 @@ def test_pair():
     for bad in (0, (1, 2, 3), (1.0, 2), "12", (1, 0)):
         with pytest.raises(ValueError, match=r"stride=.* at least 1"):
             pair(bad, "stride", least=1)
+
+
+@given(top=st.integers(0, 3), bottom=st.integers(0, 3), left=st.integers(0, 3), n=st.integers(3, 9))
+def test_a_layer_padded_at_each_end_alone(top, bottom, left, n):
+    padding = conv_padding(((top, bottom), [left, np.int64(left)]))
+    assert padding == (top if top == bottom else (top, bottom), left)
+    assert sides(padding) == ((top, bottom), (left, left))
+    shape = conv_output_shape((n, n), (3, 2), stride=(2, 1), padding=padding, dilation=(1, 1))
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(np.ones((n, n)), sides(padding)), (3, 2)
+    )
+    assert shape == windows[::2].shape[:2]
+
+
+@pytest.mark.parametrize(
+    "padding", [-1, (1, 2, 3), ((0, -1), 1), ((0, 1, 2), 1), (1.0, 1), "same", ((0, "1"), 1)]
+)
+def test_other_paddings_are_refused(padding):
+    with pytest.raises(
+        ValueError, match=r"padding=.* must be one integer or two .* \(\(0, 1\), 1\)"
+    ):
+        conv_padding(padding)

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from scipy import signal
 
 from rankconv import Factorization, Stage
+from rankconv.geometry import sides
 from rankconv.stages import apply
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+ends = st.one_of(st.integers(0, 3), st.tuples(st.integers(0, 3), st.integers(0, 3)))
 
 
 def layer(stage, images):
@@ -19,8 +21,8 @@ def layer(stage, images):
     wide[:, :, ::dH, ::dW] = w
     if stage.permute:
         images = images[:, list(stage.permute)]
-    (pH, pW), (sH, sW) = stage.padding, stage.stride
-    images = np.pad(images, ((0, 0), (0, 0), (pH, pH), (pW, pW)))
+    sH, sW = stage.stride
+    images = np.pad(images, ((0, 0), (0, 0), *sides(stage.padding)))
     per_in, per_out = w.shape[1], w.shape[0] // stage.groups
     result = []
     for image in images:
@@ -39,7 +41,7 @@ def layer(stage, images):
 @settings(max_examples=150)
 @given(
     kernel=pairs, stride=pairs, dilation=pairs,
-    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    padding=st.tuples(ends, ends),
     groups=st.integers(1, 3), per=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     shuffled=st.booleans(), n=st.integers(1, 2), seed=st.integers(0, 2**32 - 1),
 )  # fmt: skip

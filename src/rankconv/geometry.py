@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Pair = tuple[int, int]
+Padding = tuple[int | Pair, int | Pair]  # rows, columns: both ends alike, or (before, after)
 Mode = Literal["full", "same", "valid"]
 Boundary = Literal["fill", "wrap", "symm", "constant", "nearest", "reflect", "mirror"]
 
@@ -138,16 +139,58 @@ def pair(value: int | Sequence[int], name: str, *, least: int) -> Pair:
     return int(both[0]), int(both[1])
 
 
+def conv_padding(value: int | Sequence[int | Sequence[int]], name: str = "padding") -> Padding:
+    """A layer's padding as (rows, columns), each one integer for both ends or (before, after).
+
+    Raises ValueError for anything else, and for negative sizes.
+
+    >>> conv_padding(1), conv_padding(((0, 1), (2, 2)))
+    ((1, 1), ((0, 1), 2))
+    """
+    both = (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    read = [_ends(side) for side in both]
+    if len(read) != 2 or read[0] is None or read[1] is None:
+        raise ValueError(
+            f"{name}={value!r} must be one integer or two (rows, columns), each at least 0, or a "
+            "pair (before, after) in the place of one: ((0, 1), 1)"
+        )
+    return read[0], read[1]
+
+
+def _ends(side: Any) -> int | Pair | None:
+    """One side in its shortest form, or None where it is no padding."""
+    whole = isinstance(side, int | np.integer)
+    ends = (side, side) if whole else tuple(side) if isinstance(side, Sequence) else ()
+    if len(ends) != 2 or not all(isinstance(v, int | np.integer) and v >= 0 for v in ends):
+        return None
+    before, after = int(ends[0]), int(ends[1])
+    return before if before == after else (before, after)
+
+
+def sides(padding: Padding) -> tuple[Pair, Pair]:
+    """A layer's padding end by end: ((top, bottom), (left, right)).
+
+    >>> sides(((0, 1), 2))
+    ((0, 1), (2, 2))
+    """
+    rows, columns = padding
+    return (
+        (rows, rows) if isinstance(rows, int) else rows,
+        (columns, columns) if isinstance(columns, int) else columns,
+    )
+
+
 def conv_output_shape(
-    image: Pair, kernel: Pair, *, stride: Pair, padding: Pair, dilation: Pair
+    image: Pair, kernel: Pair, *, stride: Pair, padding: Padding, dilation: Pair
 ) -> Pair:
-    """Rows and columns that a convolution layer puts out (torch.nn.Conv2d's formula).
+    """Rows and columns that a convolution layer puts out (torch.nn.Conv2d's formula, its 2 padding
+    being the sum of both ends).
 
     Raises ValueError where the padded image is smaller than the dilated filter.
     """
     shape = tuple(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(image, kernel, stride, padding, dilation, strict=True)
+        (n + sum(p) - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(image, kernel, stride, sides(padding), dilation, strict=True)
     )
     if min(shape) < 1:
         raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from rankconv.geometry import Pair, conv_output_shape, pad
+from rankconv.geometry import Padding, Pair, conv_output_shape, pad, sides
 
 Array = NDArray[Any]
 
@@ -19,13 +19,15 @@ Array = NDArray[Any]
 class Stage:
     """One convolution of a chain, with the meaning that `torch.nn.Conv2d` gives to each word.
 
-    `weight` (C_out, C_in / groups, kH, kW). `permute`, where it is not None, reorders the input
-    channels first: channel c of the convolution is channel permute[c] of the input.
+    `weight` (C_out, C_in / groups, kH, kW). `padding` may differ at the two ends of a side, as in
+    ONNX: ((top, bottom), (left, right)); one integer stands for two equal ends. `permute`, where
+    it is not None, reorders the input channels first: channel c of the convolution is channel
+    permute[c] of the input.
     """
 
     weight: Array
     stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
+    padding: Padding = (0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
     permute: tuple[int, ...] | None = None
@@ -120,7 +122,8 @@ def apply(stages: Sequence[Stage], images: Array) -> Array:
     """Run images (N, C_in, H, W) through a chain of stages; (N, C_out, H', W').
 
     Raises ValueError where the channels or the size do not fit the chain.
-    Equivalent: `torch.nn.functional.conv2d`, once a stage, after `images[:, permute]`.
+    Equivalent: `torch.nn.functional.conv2d`, once a stage, after `images[:, permute]` and,
+    where the ends differ, `torch.nn.functional.pad`.
 
     >>> box = Stage(np.ones((1, 1, 3, 1))), Stage(np.ones((1, 1, 1, 3)))
     >>> apply(box, np.ones((1, 1, 3, 4)))
@@ -142,8 +145,8 @@ def _convolve(stage: Stage, x: Array) -> Array:
     oH, oW = stage.output_shape((x.shape[2], x.shape[3]))
     if stage.permute is not None:
         x = x[:, list(stage.permute)]
-    (pH, pW), (dH, dW), (sH, sW) = stage.padding, stage.dilation, stage.stride
-    x = pad(x, ((pH, pH), (pW, pW)))
+    (dH, dW), (sH, sW) = stage.dilation, stage.stride
+    x = pad(x, sides(stage.padding))
     kH, kW = stage.kernel
     extent = dH * (kH - 1) + 1, dW * (kW - 1) + 1
     windows = sliding_window_view(x, extent, axis=(2, 3))[:, :, ::sH, ::sW, ::dH, ::dW]

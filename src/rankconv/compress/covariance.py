@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from rankconv._checks import as_numbers
-from rankconv.geometry import conv_output_shape, pad, pair
+from rankconv.geometry import conv_output_shape, conv_padding, pad, pair, sides
 
 Array = NDArray[Any]
 MEMORY_LIMIT = 2**30  # bytes
@@ -45,7 +45,7 @@ class PatchCovariance:
         kernel: int | Sequence[int],
         *,
         stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
+        padding: int | Sequence[int | Sequence[int]] = 0,
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
         memory_limit: int = MEMORY_LIMIT,
@@ -59,7 +59,7 @@ class PatchCovariance:
         self.groups = int(groups)
         self.kernel = pair(kernel, "kernel", least=1)
         self.stride = pair(stride, "stride", least=1)
-        self.padding = pair(padding, "padding", least=0)
+        self.padding = conv_padding(padding)
         self.dilation = pair(dilation, "dilation", least=1)
         self.samples = 0
         self._size = self.channels // self.groups * self.kernel[0] * self.kernel[1]
@@ -96,8 +96,9 @@ class PatchCovariance:
             padding=self.padding,
             dilation=self.dilation,
         )
-        (pH, pW), itemsize = self.padding, array.dtype.itemsize
-        image = self.channels * (array.shape[2] + 2 * pH) * (array.shape[3] + 2 * pW) * itemsize
+        pads, itemsize = sides(self.padding), array.dtype.itemsize
+        H, W = (n + sum(ends) for n, ends in zip(array.shape[2:], pads, strict=True))
+        image = self.channels * H * W * itemsize
         row = 8 * self.groups * self._size * columns
         if self._room < image + row:
             missing = image + row - self._room
@@ -108,7 +109,7 @@ class PatchCovariance:
         together = max(1, self._room // (image + row * rows))
         at_once = min(rows, max(1, (self._room - image) // row))
         for start in range(0, array.shape[0], together):
-            padded = pad(array[start : start + together], ((pH, pH), (pW, pW)))
+            padded = pad(array[start : start + together], pads)
             windows = self._windows(padded)
             for top in range(0, rows, at_once):
                 self._add(windows[:, :, :, :, top : top + at_once])
@@ -173,7 +174,7 @@ def patch_covariance(
     kernel: int | Sequence[int],
     *,
     stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
+    padding: int | Sequence[int | Sequence[int]] = 0,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     memory_limit: int = MEMORY_LIMIT,

@@ -45,7 +45,7 @@ def factorize(
     tol: float | None = None,
     kind: str = "slice_svd",
     stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
+    padding: int | Sequence[int | Sequence[int]] = 0,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Factorization:
@@ -65,8 +65,9 @@ def factorize(
     `tol` instead takes a small rank whose measured relative Frobenius error is within it (the
     smallest for the kinds by SVD); with neither, the rank is the numerical one and the chain is
     exact up to rounding. Stride, padding, dilation and groups are those of the layer, as in
-    `torch.nn.Conv2d`; in a grouped layer each group is split by itself, all at one rank. An
-    integer weight gives float64; complex weights are for slice_svd alone.
+    `torch.nn.Conv2d`; where the two ends of a side are padded differently, `padding` is
+    ((top, bottom), (left, right)). In a grouped layer each group is split by itself, all at one
+    rank. An integer weight gives float64; complex weights are for slice_svd alone.
 
     Raises ValueError for an empty, non-finite or non-numeric weight, for another number of
     dimensions, and for options out of range.

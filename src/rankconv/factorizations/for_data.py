@@ -41,7 +41,7 @@ def factorize_for_data(
     tol: float | None = None,
     kind: str = "spatial_svd",
     stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
+    padding: int | Sequence[int | Sequence[int]] = 0,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     ridge: float = 1e-6,

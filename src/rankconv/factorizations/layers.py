@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rankconv._checks import as_filter, check_rank_or_tol
-from rankconv.geometry import Pair, pair
+from rankconv.geometry import Pair, conv_padding, pair
 from rankconv.stages import Stage
 
 Array = NDArray[Any]
@@ -19,7 +19,7 @@ def as_layer(
     weight: ArrayLike,
     *,
     stride: int | Sequence[int],
-    padding: int | Sequence[int],
+    padding: int | Sequence[int | Sequence[int]],
     dilation: int | Sequence[int],
     groups: int,
 ) -> tuple[Stage, tuple[int, ...]]:
@@ -45,7 +45,7 @@ def as_layer(
     layer = Stage(
         four,
         stride=pair(stride, "stride", least=1),
-        padding=pair(padding, "padding", least=0),
+        padding=conv_padding(padding),
         dilation=pair(dilation, "dilation", least=1),
         groups=int(groups),
     )
