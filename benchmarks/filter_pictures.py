@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from filter_gates import ratio
 from filter_task import KERNELS, KINDS, SIZES
-from rankconv.paper.palette import COLOURS
+from rankconv.drawing.palette import COLOURS
 
 THEMES = ("light", "dark")
 WIDEST = 4.0  # powers of two to the end of the scale

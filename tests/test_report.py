@@ -16,14 +16,14 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from rankconv.drawing.files import write_beside
+from rankconv.drawing.palette import COLOURS
 from rankconv.paper import reference
 from rankconv.paper.charts import LineChart, bars, curves, filters, points
 from rankconv.paper.comparison import compare
 from rankconv.paper.figures import draw, draw_figure2, write_figure2
-from rankconv.paper.figures.files import write_beside
 from rankconv.paper.findings import findings, tiles
 from rankconv.paper.interactive import interactive
-from rankconv.paper.palette import COLOURS
 from rankconv.paper.report import sections, write_report
 from rankconv.paper.runlog import LogError, read_log
 from rankconv.paper.summary import (

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rankconv.drawing.palette import DIVERGING, light
 from rankconv.images import Picture
-from rankconv.paper.palette import DIVERGING, light
 from rankconv.picture_filter import FilteredPicture
 
 try:

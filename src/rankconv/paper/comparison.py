@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rankconv.drawing.wording import percent_text, points_text, seconds_text, times_text
 from rankconv.paper import reference
 from rankconv.paper.runlog import Log
 from rankconv.paper.summary import (
@@ -14,7 +15,7 @@ from rankconv.paper.summary import (
     summarise,
     times_as_fast,
 )
-from rankconv.paper.wording import epochs_text, percent_text, points_text, seconds_text, times_text
+from rankconv.paper.wording import epochs_text
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from rankconv.drawing.wording import percent_text, points_text, seconds_text, times_text
 from rankconv.paper import reference
 from rankconv.paper.charts.filters import layers
 from rankconv.paper.comparison import same_data
@@ -17,7 +18,7 @@ from rankconv.paper.summary import (
     summarise,
     times_as_fast,
 )
-from rankconv.paper.wording import epochs_text, percent_text, points_text, seconds_text, times_text
+from rankconv.paper.wording import epochs_text
 
 
 @dataclass(frozen=True)

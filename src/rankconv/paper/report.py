@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
+from rankconv.drawing.files import write_beside
+from rankconv.drawing.page import STYLE, environment, script_json, source
+from rankconv.drawing.palette import COLOURS
+from rankconv.drawing.wording import percent_text, seconds_text, times_text
 from rankconv.paper import reference
 from rankconv.paper.charts import Chart, SampleChart, bars, curves, filters, points
 from rankconv.paper.comparison import compare, same_data
 from rankconv.paper.figures import draw, save
-from rankconv.paper.figures.files import png, write_beside
+from rankconv.paper.figures.files import png
 from rankconv.paper.findings import findings, tiles
 from rankconv.paper.interactive import interactive
-from rankconv.paper.palette import COLOURS
 from rankconv.paper.runlog import Log, LogError, Tie, Trial, read_log
 from rankconv.paper.summary import complete_epochs, summarise, times_as_fast
-from rankconv.paper.wording import epochs_text, percent_text, seconds_text, times_text
+from rankconv.paper.wording import epochs_text
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _FULL_WIDTH = (
@@ -176,14 +177,8 @@ def _present(*charts: Chart | None) -> tuple[Chart, ...]:
 
 
 def _page(log: Log, chapters: tuple[Section, ...], charts: tuple[Chart, ...]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
+    templates = environment(_TEMPLATES)
+    templates.filters.update(
         seconds=seconds_text,
         percent=percent_text,
         times=times_text,
@@ -196,7 +191,7 @@ def _page(log: Log, chapters: tuple[Section, ...], charts: tuple[Chart, ...]) ->
         for chart in charts
         if not isinstance(chart, SampleChart)
     }
-    return environment.get_template("report.html.j2").render(
+    return templates.get_template("report.html.j2").render(
         log=log,
         sections=chapters,
         beside=points.beside_paper(log),
@@ -215,35 +210,12 @@ def _page(log: Log, chapters: tuple[Section, ...], charts: tuple[Chart, ...]) ->
         full_width=_FULL_WIDTH,
         is_table=_is_table,
         is_samples=lambda chart: isinstance(chart, SampleChart),
-        figures=_script_json(figures),
-        colours=_script_json(list(COLOURS.values())),
+        figures=script_json(figures),
+        colours=script_json(list(COLOURS.values())),
         plotly=Markup(get_plotlyjs()),
-        style=_source("report.css"),
-        script=_source("report.js"),
+        style=source(STYLE),
+        script=source(_TEMPLATES / "report.js"),
     )
-
-
-def _source(name: str) -> Markup:
-    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
-
-
-def _script_json(value: Any) -> Markup:
-    """JSON that cannot end the script element that it stands in."""
-    text = json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)
-
-
-def _finite(value: Any) -> Any:
-    """The same value with null where JSON has no number: a diverged run has NaN losses."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _ties(log: Log) -> list[tuple[Trial, Tie]]:

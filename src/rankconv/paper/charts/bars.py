@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from rankconv.drawing.wording import percent_text, seconds_text
 from rankconv.paper import reference
 from rankconv.paper.charts import Bar, BarChart
 from rankconv.paper.palette import slots
 from rankconv.paper.runlog import Log
 from rankconv.paper.summary import Summary, summarise
-from rankconv.paper.wording import epochs_text, images_text, percent_text, seconds_text
+from rankconv.paper.wording import epochs_text, images_text
 
 
 def average_time(log: Log) -> BarChart | None:

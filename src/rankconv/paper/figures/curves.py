@@ -5,10 +5,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rankconv.drawing.palette import light
+from rankconv.drawing.wording import seconds_text
 from rankconv.paper.charts import LineChart
 from rankconv.paper.figures.look import DASHES, WIDTH, log_units, plain, style, units
-from rankconv.paper.palette import light
-from rankconv.paper.wording import seconds_text
 
 
 def lines(chart: LineChart) -> Figure:

@@ -8,11 +8,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from rankconv.drawing.palette import light
+from rankconv.drawing.wording import count_text, seconds_text
 from rankconv.paper.figures.files import save
 from rankconv.paper.figures.look import WIDTH, style, title_of
-from rankconv.paper.palette import light
 from rankconv.paper.reference import FIGURE_2
-from rankconv.paper.wording import count_text, seconds_text
 
 
 def draw_figure2(measured: Mapping[str, Any]) -> Figure:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from pathlib import Path
 
 import matplotlib
@@ -12,6 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+
+from rankconv.drawing.files import write_beside
 
 
 def save(figure: Figure, folder: Path, key: str) -> tuple[Path, Path]:
@@ -33,16 +34,6 @@ def save(figure: Figure, folder: Path, key: str) -> tuple[Path, Path]:
         write_beside(path, buffer.getvalue())
         paths.append(path)
     return paths[0], paths[1]
-
-
-def write_beside(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it, so that no reader meets half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def png(picture: NDArray[np.uint8]) -> str:

@@ -10,8 +10,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from rankconv.paper.charts.ticks import log_places
-from rankconv.paper.palette import light
+from rankconv.drawing.palette import light
+from rankconv.drawing.ticks import log_places
 
 WIDTH = 7.6  # inches
 DASHES: Mapping[str, Any] = {"solid": "-", "dash": (0, (4, 2.5)), "dot": (0, (1, 1.6))}

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from rankconv.drawing.palette import DIVERGING, light
 from rankconv.paper.charts import FilterChart, SampleChart
 from rankconv.paper.figures.look import WIDTH, plain, title_of
-from rankconv.paper.palette import DIVERGING, light
 
 
 def filters(chart: FilterChart) -> Figure:

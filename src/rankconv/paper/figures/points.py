@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from rankconv.drawing.palette import light
+from rankconv.drawing.wording import seconds_text, times_text
 from rankconv.paper.charts import PairChart, PlaneChart
 from rankconv.paper.figures.look import DASHES, WIDTH, log_units, plain, style, units
-from rankconv.paper.palette import light
-from rankconv.paper.wording import seconds_text, times_text
 
 _MARKERS = {"paper": "o", "extra": "D", "batch": "^"}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
+from rankconv.drawing.palette import light
+from rankconv.drawing.wording import percent_text, seconds_text
 from rankconv.paper.charts import Bar, BarChart
 from rankconv.paper.interactive.look import blank, log_ticks, safe, tick
-from rankconv.paper.palette import light
-from rankconv.paper.wording import percent_text, seconds_text
 
 
 def bars(chart: BarChart) -> go.Figure:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from rankconv.drawing.palette import light
+from rankconv.drawing.wording import seconds_text
 from rankconv.paper.charts import LineChart
 from rankconv.paper.interactive.look import blank, log_ticks, safe, tick
-from rankconv.paper.palette import light
-from rankconv.paper.wording import seconds_text
 
 
 def lines(chart: LineChart) -> go.Figure:

@@ -8,8 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from rankconv.paper.charts.ticks import log_places
-from rankconv.paper.palette import light
+from rankconv.drawing.palette import light
+from rankconv.drawing.ticks import log_places
 
 
 def safe(text: str) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from rankconv.drawing.palette import DIVERGING, light
+from rankconv.drawing.wording import percent_text
 from rankconv.paper.charts import FilterChart, FilterFrame
 from rankconv.paper.interactive.look import blank, safe
-from rankconv.paper.palette import DIVERGING, light
-from rankconv.paper.wording import percent_text
 
 _PLAIN = {
     "fixedrange": True,

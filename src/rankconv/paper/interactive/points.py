@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
+from rankconv.drawing.palette import light
+from rankconv.drawing.wording import percent_text, seconds_text, times_text
 from rankconv.paper.charts import PairChart, PlaneChart
 from rankconv.paper.interactive.look import blank, log_ticks, safe, tick
-from rankconv.paper.palette import light
-from rankconv.paper.wording import percent_text, seconds_text, times_text
 
 _SYMBOLS = {"paper": "circle", "extra": "diamond", "batch": "triangle-up"}
 
