@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from rankconv._checks import as_numbers
-from rankconv.geometry import conv_output_shape, conv_padding, pad, pair, sides
+from rankconv.geometry import Pair, conv_output_shape, conv_padding, pad, pair, sides
 
 Array = NDArray[Any]
 MEMORY_LIMIT = 2**30  # bytes
@@ -110,9 +110,12 @@ class PatchCovariance:
         at_once = min(rows, max(1, (self._room - image) // row))
         for start in range(0, array.shape[0], together):
             padded = pad(array[start : start + together], pads)
-            windows = self._windows(padded)
+            windows = patch_windows(padded, self.kernel, self.stride, self.dilation)
+            windows = windows.transpose(1, 4, 5, 0, 2, 3)  # (C_in, kH, kW, N, oH, oW)
             for top in range(0, rows, at_once):
-                self._add(windows[:, :, :, :, top : top + at_once])
+                part = windows[:, :, :, :, top : top + at_once]
+                # No name may hold the copy while the next one is made.
+                self.add(part.astype(np.float64, order="C").reshape(self.groups, self._size, -1))
 
     def mean(self) -> Array:
         """The mean patch of each group, (groups, C_in / groups * kH * kW)."""
@@ -146,27 +149,25 @@ class PatchCovariance:
                 moment[g, start : start + ROWS] -= block[:, None] * mean[g]
         return moment
 
-    def _windows(self, padded: Array) -> Array:
-        """(C_in, kH, kW, N, oH, oW) of padded images, as a view."""
-        (dH, dW), (sH, sW), (kH, kW) = self.dilation, self.stride, self.kernel
-        extent = dH * (kH - 1) + 1, dW * (kW - 1) + 1
-        windows = sliding_window_view(padded, extent, axis=(2, 3))[:, :, ::sH, ::sW, ::dH, ::dW]
-        view: Array = windows.transpose(1, 4, 5, 0, 2, 3)
-        return view
-
-    def _add(self, windows: Array) -> None:
-        D = self._size
-        x = windows.astype(np.float64, order="C").reshape(self.groups, D, -1)
-        self._sum += x.sum(axis=2)
-        for start in range(0, D, ROWS):
+    def add(self, patches: Array) -> None:
+        """Add patches that are cut out already, float64 of shape (groups, D, count)."""
+        self._sum += patches.sum(axis=2)
+        for start in range(0, self._size, ROWS):
             stop = start + ROWS
-            across = x[:, start:].swapaxes(1, 2)
-            self._products[:, start:stop, start:] += x[:, start:stop] @ across
-        self.samples += x.shape[2]
+            across = patches[:, start:].swapaxes(1, 2)
+            self._products[:, start:stop, start:] += patches[:, start:stop] @ across
+        self.samples += patches.shape[2]
 
     def _check(self) -> None:
         if not self.samples:
             raise ValueError("no images were given yet: call update(images) first")
+
+
+def patch_windows(padded: Array, kernel: Pair, stride: Pair, dilation: Pair) -> Array:
+    """All patches of padded images, (N, C_in, oH, oW, kH, kW), as a view."""
+    (dH, dW), (sH, sW), (kH, kW) = dilation, stride, kernel
+    extent = dH * (kH - 1) + 1, dW * (kW - 1) + 1
+    return sliding_window_view(padded, extent, axis=(2, 3))[:, :, ::sH, ::sW, ::dH, ::dW]
 
 
 def patch_covariance(
