@@ -27,7 +27,7 @@ from filter_extra import blur, network, planner, plans
 from filter_peers import PEERS, one_thread, peer_versions, rankconv_calibrate
 from filter_report import show, write, write_page
 from filter_task import KERNELS, KINDS, SIZES, MissingPeerError
-from rankconv.paper.machine import machine
+from rankconv.machine import machine
 
 QUICK = [
     ("32", 5, "rank 1"),

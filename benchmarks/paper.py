@@ -27,8 +27,8 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from rankconv.correlate import ALGORITHMS, native
+from rankconv.machine import machine, versions
 from rankconv.paper.engines import plain_torch, torch_eager, torch_jit, trace
-from rankconv.paper.machine import machine, versions
 from rankconv.paper.methods import methods
 from rankconv.paper.model import paper_network
 from rankconv.splitting import split_kernel

@@ -361,7 +361,7 @@ def measure(rounds: int = 41) -> dict[str, Any]:
     """
     from threadpoolctl import threadpool_limits
 
-    from rankconv.paper.machine import machine, versions
+    from rankconv.machine import machine, versions
 
     ranks = [1, 2, 3, 4, 5, None]
     taken: list[list[float]] = [[] for _ in ranks]

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from rankconv.machine import machine, versions
 from rankconv.paper import checkpoint
 from rankconv.paper.data import Dataset
-from rankconv.paper.machine import machine, versions
 from rankconv.paper.methods import Method, methods
 from rankconv.paper.model import FloatArray, Weights, logits_float64, paper_network, weights_of
 from rankconv.paper.numpy_networks import Classes, Predict

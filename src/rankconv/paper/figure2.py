@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from rankconv.correlate.loop import correlate_loop
-from rankconv.paper.machine import machine, versions
+from rankconv.machine import machine, versions
 
 # The paper's sizes and seconds (Fig. 2).
 IMAGE, FILTER = (1002, 1002), (3, 3)
