@@ -84,11 +84,15 @@ def test_from_scratch_it_has_the_variance_of_a_dense_layer(kind):
     low = LowRankConv2d(8, 12, 3, rank=rank, kind=kind, padding=1)
     wanted = 1 / (3 * 8 * 9)  # of nn.Conv2d: uniform within 1 / sqrt(C_in kH kW)
     tolerance = 0.25 if kind == "cp" else 0.15
-    assert float(low.dense_weight().detach().square().mean()) == pytest.approx(wanted, rel=tolerance)
+    assert float(low.dense_weight().detach().square().mean()) == pytest.approx(
+        wanted, rel=tolerance
+    )
     before = low.dense_weight().detach()
     low.reset_parameters()
     assert not torch.allclose(before, low.dense_weight())
-    assert float(low.dense_weight().detach().square().mean()) == pytest.approx(wanted, rel=tolerance)
+    assert float(low.dense_weight().detach().square().mean()) == pytest.approx(
+        wanted, rel=tolerance
+    )
     inner = [layer for layer in low.chain if isinstance(layer, nn.Conv2d)]
     assert [layer.bias is None for layer in inner] == [True] * (len(inner) - 1) + [False]
 

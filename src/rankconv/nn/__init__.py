@@ -1,6 +1,24 @@
 """The PyTorch face: layers of low rank, training towards them, compressing a trained model."""
 
+from rankconv.nn.converting import dense_copy, low_rank_copy
 from rankconv.nn.low_rank import LowRankConv2d
 from rankconv.nn.spectral import spectral_init
+from rankconv.nn.training import (
+    RankSchedule,
+    frobenius_decay,
+    project_,
+    stable_rank,
+    trailing_penalty,
+)
 
-__all__ = ["LowRankConv2d", "spectral_init"]
+__all__ = [
+    "LowRankConv2d",
+    "RankSchedule",
+    "dense_copy",
+    "frobenius_decay",
+    "low_rank_copy",
+    "project_",
+    "spectral_init",
+    "stable_rank",
+    "trailing_penalty",
+]
