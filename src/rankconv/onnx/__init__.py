@@ -1,0 +1,12 @@
+"""Networks in ONNX: read, run by ONNX Runtime, layers replaced by chains, written.
+
+Needs the extra `onnx`: pip install 'rankconv[onnx]'.
+"""
+
+from __future__ import annotations
+
+from rankconv.onnx.network import InputSpec, OnnxNetwork
+from rankconv.onnx.quantizing import quantize
+from rankconv.onnx.saving import load, save
+
+__all__ = ["InputSpec", "OnnxNetwork", "load", "quantize", "save"]

@@ -1,0 +1,100 @@
+"""Reading a model as data: what is refused, and what is made plain before anything looks at it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnx
+from onnx import inliner, version_converter
+
+from rankconv.onnx.graphs import DEFAULT_DOMAINS
+
+LIMIT = 2**31 - 1  # bytes: more than one protobuf message, and so a session, can hold
+OPSET = 13
+CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
+
+
+def read(path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """The model of a file, with its weights, of opset 13 or later and without functions.
+
+    Raises OSError where the file cannot be read and ValueError where it holds no ONNX model, one
+    of more than 2 GiB, one with control flow, or one that cannot be converted.
+    """
+    path = Path(path)
+    _check_size(path, path.stat().st_size)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # the parsers raise errors of many libraries
+        raise ValueError(f"{path} is not an ONNX model: {_first_line(error)}") from None
+    if not model.ir_version or not model.graph.node:
+        raise ValueError(f"{path} is not an ONNX model: no graph with nodes was found in it")
+    _check_size(path, path.stat().st_size + _external_bytes(model))
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:
+        raise ValueError(
+            f"the external data of {path} cannot be read, keep its files beside the model: "
+            f"{_first_line(error)}"
+        ) from None
+    return plain(model, str(path))
+
+
+def plain(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """The model checked, its functions put in place, in opset 13 or later. `name` is for errors."""
+    model = _with_opset(model, name)
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    for node in model.graph.node:
+        if node.op_type in CONTROL_FLOW and node.domain in DEFAULT_DOMAINS:
+            raise ValueError(
+                f"{name} has control flow (node {node.name or node.output[0]!r}, "
+                f"{node.op_type}), which is not supported: export the network without it, or "
+                "compress the part behind it as a model of its own"
+            )
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise ValueError(f"{name} is not a valid ONNX model: {_first_line(error)}") from None
+    return model
+
+
+def _with_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    versions = [o.version for o in model.opset_import if o.domain in DEFAULT_DOMAINS]
+    if not versions:
+        raise ValueError(f"{name} does not say which version of ONNX's operators it uses")
+    if versions[0] >= OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except Exception as error:
+        raise ValueError(
+            f"{name} is of opset {versions[0]}, and {OPSET} or later is needed. Converting it "
+            f"failed, so export it again with opset_version={OPSET}: {_first_line(error)}"
+        ) from None
+
+
+def _external_bytes(model: onnx.ModelProto) -> int:
+    total = 0
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            entries = {entry.key: entry.value for entry in tensor.external_data}
+            count = 1
+            for size in tensor.dims:
+                count *= size
+            bits = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8
+            total += int(entries.get("length", count * bits // 8))
+    return total
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > LIMIT:
+        raise ValueError(
+            f"{path} holds {size / 2**30:.1f} GiB with its weights, and models of over 2 GiB are "
+            "not supported: compress a part of it, or a version in a smaller size"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
