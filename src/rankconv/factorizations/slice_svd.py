@@ -35,14 +35,26 @@ def factorize_layer(layer: Stage, *, rank: int | None, tol: float | None) -> Fac
     two the channels change from the order (input, output, term) to (output, input, term), so
     that the second stage, with a group for each output, sums over its inputs and terms.
     """
-    weight, groups = layer.weight, layer.groups
+    weight = layer.weight
     f, sigma, g = svd(weight)  # (O, I, full, kH), (O, I, full), (O, I, full, kW)
     if rank is None:
         rank = choose_rank(sigma, weight, tol)
-    outputs, inputs, kH, kW = weight.shape
     f = f[:, :, :rank].astype(weight.dtype)
     g = g[:, :, :rank].astype(weight.dtype)
-    per_group = outputs // groups
+    return Factorization(
+        kind="slice_svd",
+        rank=rank,
+        stages=stages(layer, f, g),
+        error=relative_error(weight, f, g),
+        bound=relative_tail(sigma)[rank] + rounding(weight),
+        shape=weight.shape,
+    )
+
+
+def stages(layer: Stage, f: Array, g: Array) -> tuple[Stage, Stage]:
+    """The chain of f (C_out, C_in / groups, R, kH) and g (C_out, C_in / groups, R, kW)."""
+    groups, (outputs, inputs, rank, kH) = layer.groups, f.shape
+    per_group, kW = outputs // groups, g.shape[3]
     columns = f.reshape(groups, per_group, inputs, rank, kH).swapaxes(1, 2)
     channels = np.arange(groups * inputs * per_group * rank)
     order = channels.reshape(groups, inputs, per_group, rank).swapaxes(1, 2)
@@ -61,14 +73,7 @@ def factorize_layer(layer: Stage, *, rank: int | None, tol: float | None) -> Fac
         groups=outputs,
         permute=None if inputs == 1 or per_group == 1 else tuple(order.ravel().tolist()),
     )
-    return Factorization(
-        kind="slice_svd",
-        rank=rank,
-        stages=(first, second),
-        error=relative_error(weight, f, g),
-        bound=relative_tail(sigma)[rank] + rounding(weight),
-        shape=weight.shape,
-    )
+    return first, second
 
 
 def svd(weight: Array) -> tuple[Array, Array, Array]:

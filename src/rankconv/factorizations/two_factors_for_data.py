@@ -42,26 +42,38 @@ def fit(
     better of it and of the whitened V is the start. `outer` limits the rank of H. The bound is
     Eckart and Young's on the root of the loss, where the whitened start is the minimum.
     """
-    G, M, A, B = W.shape
-    WS = (W.reshape(G, M, -1) @ S).reshape(W.shape)
+    WS = (W.reshape(*W.shape[:2], -1) @ S).reshape(W.shape)
     whitened, tail = _whitened(W, S, plain.shape[1])
     starts = [whitened]
-    if B > 1 or outer is not None:
-        starts.append(_orthonormal(plain))
+    if W.shape[3] > 1 or outer is not None:
+        starts.append(orthonormal(plain))
     tried = []
     for V in starts:
         H = second(WS, S, V, outer)
         tried.append((loss(W - compose(H, V), S), H, V))
     least, H, V = min(tried, key=lambda one: one[0])
-    losses = [least]
-    if B == 1 and outer is None:
-        return H, V, losses, tail  # the minimum at once
+    if W.shape[3] == 1 and outer is None:
+        return H, V, [least], tail  # the minimum at once
+    H, V, losses = improve(W, S, H, V, sweeps=sweeps, outer=outer)
+    return H, V, losses, None
+
+
+def improve(
+    W: Array, S: Array, H: Array, V: Array, *, sweeps: int, outer: int | None = None
+) -> tuple[Array, Array, list[float]]:
+    """Up to `sweeps` rounds from H and V with orthonormal rows, and the loss before and after each.
+
+    H is to be the best for V, as `second` finds it.
+    """
+    G, M, A, B = W.shape
+    WS = (W.reshape(G, M, -1) @ S).reshape(W.shape)
+    losses = [loss(W - compose(H, V), S)]
     floor = 1e-28 * float(np.vdot(WS, W))
     marginal = inverse_of(np.einsum("gabcb->gac", S.reshape(G, A, B, A, B)) / B)
     for _ in range(sweeps):
         if losses[-1] <= floor:
             break
-        moved = _orthonormal(_first(WS, S, V, H, marginal))
+        moved = orthonormal(_first(WS, S, V, H, marginal))
         solved = second(WS, S, moved, outer)
         now = loss(W - compose(solved, moved), S)
         if not now < losses[-1]:
@@ -70,7 +82,7 @@ def fit(
         losses.append(now)
         if now > losses[-2] * (1 - STOP):
             break
-    return H, V, losses, None
+    return H, V, losses
 
 
 def loss(E: Array, S: Array) -> float:
@@ -118,11 +130,11 @@ def _whitened(W: Array, S: Array, rank: int) -> tuple[Array, float]:
     marginal = S if B == 1 else np.einsum("gabcb->gac", S.reshape(G, A, B, A, B))
     matrix = unfold(W)
     u, sigma, _ = np.linalg.svd(matrix @ root(marginal), full_matrices=False)
-    V = _orthonormal(u[..., :rank].swapaxes(1, 2) @ matrix)
+    V = orthonormal(u[..., :rank].swapaxes(1, 2) @ matrix)
     return V, float(np.linalg.norm(sigma[:, rank:]))
 
 
-def _orthonormal(V: Array) -> Array:
+def orthonormal(V: Array) -> Array:
     """The same row space, or one that holds it, with orthonormal rows."""
     rows: Array = np.linalg.qr(V.swapaxes(1, 2))[0].swapaxes(1, 2)
     return rows
