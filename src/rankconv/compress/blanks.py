@@ -63,38 +63,19 @@ def ranks(layer: Layer, kind: str) -> Iterator[tuple[Rank, Factorization]]:
     """The ranks of a kind that can pay, the lowest first, each with its blank chain.
 
     Ranks whose channels are multiples of 8 (of 4 in small layers), each about 1.3 times the one
-    before, while the chain needs at most 85 % of the layer's multiply-adds. One kind is left of
-    those that are the same chain: a 1 x 1 layer has no space to split, and Tucker-2 needs both
-    sides cut.
+    before, while the chain needs at most 85 % of the layer's multiply-adds.
 
     >>> layer = Layer("a", Stage(np.ones((64, 64, 3, 3)), padding=(1, 1)), None, (64, 16, 16))
     >>> [rank for rank, _ in ranks(layer, "spatial_svd")]
     [8, 16, 24, 32, 40, 48, 64, 80]
     """
     shape = group_shape(layer.stage)
-    if kind in _same_as_another(shape):
-        return
     full = FULL_RANKS[kind](shape)
     for rank in _pairs(full) if isinstance(full, tuple) else _grid(full, layer.stage.groups):
         chain = blank(layer.stage, kind, rank)
         if chain.multiply_adds(layer.input_shape[1:]) > MOST_WORK * layer.multiply_adds:
             return
         yield rank, chain
-
-
-def _same_as_another(shape: tuple[int, int, int, int]) -> set[str]:
-    """Kinds that another does better for this weight of a group, or that cannot cut it."""
-    M, C, kH, kW = shape
-    if kH == kW == 1:
-        return {"slice_svd", "spatial_svd", "channel_svd_input", "tucker2", "cp"}
-    if M == C == 1:  # depthwise: nothing but the slice itself to split
-        return {"slice_svd", "channel_svd", "channel_svd_input", "tucker2", "cp"}
-    left_out = set()
-    if M == 1 or C == 1:
-        left_out.add("tucker2")
-    if min(kH, kW) == 1:
-        left_out.add("slice_svd")
-    return left_out
 
 
 def _grid(full: int, groups: int) -> Iterator[int]:
