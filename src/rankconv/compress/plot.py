@@ -1,0 +1,236 @@
+"""Where everything stands in the plot of time against score: plain numbers for the template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rankconv.compress.records import Point, Report
+from rankconv.drawing.ticks import linear_places
+from rankconv.drawing.wording import seconds_text
+
+LETTER = 0.58  # the mean width of a letter over its height, about, in most sans-serif fonts
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A place on an axis, in the units of the picture, and its text."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point: where it stands, its quartiles, which of the report's points it is, its shape."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    index: int
+    source: str
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Label:
+    """A text beside a mark; `anchor` as in SVG."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str
+    strong: bool
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A line of the budget from (x1, y1) to (x2, y2) and its text at its end."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture of `width` x `height`; its frame is left, top, right, bottom."""
+
+    name: str
+    width: int
+    height: int
+    size: int  # of the letters
+    frame: tuple[float, float, float, float]
+    seconds: tuple[Tick, ...]
+    speedups: tuple[Tick, ...]
+    scores: tuple[Tick, ...]
+    marks: tuple[Mark, ...]
+    labels: tuple[Label, ...]
+    limits: tuple[Limit, ...]
+    front: str  # the points that nothing beats in both, as the steps of an SVG path
+
+
+def rising(points: Sequence[Point]) -> bool:
+    """Whether a higher score is better, told by the drops."""
+    first = points[0]
+    signs = (p.drop * (first.score - p.score) for p in points if p.drop and p.score != first.score)
+    return next((sign > 0 for sign in signs), True)
+
+
+def front(points: Sequence[Point]) -> tuple[int, ...]:
+    """The points that none beats in both time and drop, the quickest first.
+
+    >>> from rankconv.compress.records import Point
+    >>> def point(seconds, drop):
+    ...     return Point("", "", seconds, (0, 0), 1.0, 0.0, drop, 0, 0)
+    >>> front([point(3.0, 0.0), point(2.0, 0.5), point(2.5, 0.7), point(1.0, 2.0)])
+    (3, 1, 0)
+    """
+    kept: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: (points[i].seconds, points[i].drop)):
+        if not kept or points[i].drop < points[kept[-1]].drop:
+            kept.append(i)
+    return tuple(kept)
+
+
+def plot(
+    report: Report, *, name: str, width: int, height: int, size: int, score: Callable[[float], str]
+) -> Plot:
+    """The plot of a report: time to the right, better scores up, speed-ups along the top."""
+    points, first = report.points, report.points[0]
+    up = rising(points)
+    left, top, right, bottom = 4.6 * size, 2.6 * size, width - 1.2 * size, height - 3.6 * size
+    bar = report.budget.get("max_drop")
+    floor = None if bar is None else first.score - bar if up else first.score + bar
+    ceiling = _most_seconds(report)
+    times = [t for p in points for t in (p.seconds, *p.quartiles)] + [ceiling or first.seconds]
+    values = [p.score for p in points] + ([] if floor is None else [floor])
+    low, high = _stretch(times, 0.08)
+    low = max(low, 0.25 * min(times))
+    worst, best = _stretch(values, 0.14)
+
+    def x(seconds: float) -> float:
+        return round(left + (seconds - low) / (high - low) * (right - left), 2)
+
+    def y(value: float) -> float:
+        share = (value - worst) / (best - worst)
+        return round(bottom - (share if up else 1 - share) * (bottom - top), 2)
+
+    marks = tuple(
+        Mark(
+            x=x(p.seconds),
+            y=y(p.score),
+            low=x(min(p.quartiles[0], p.seconds)),
+            high=x(max(p.quartiles[1], p.seconds)),
+            index=i,
+            source=p.source,
+            chosen=i == report.chosen,
+        )
+        for i, p in enumerate(points)
+    )
+    limits = []
+    if floor is not None:
+        limits.append(Limit(left, y(floor), right, y(floor), f"budget: {score(floor)}"))
+    if ceiling is not None:
+        limits.append(Limit(x(ceiling), top, x(ceiling), bottom, f"budget: {_time(ceiling)}"))
+    return Plot(
+        name=name,
+        width=width,
+        height=height,
+        size=size,
+        frame=(left, top, right, bottom),
+        seconds=tuple(
+            Tick(x(t), _time(t)) for t in linear_places(low, high, most=max(3, width // 110))
+        ),
+        speedups=tuple(
+            Tick(x(first.seconds / s), f"{s:g}×")
+            for s in _speedups(first.seconds / high, first.seconds / low)
+        ),
+        scores=tuple(Tick(y(v), _bare(v)) for v in linear_places(worst, best, most=height // 65)),
+        marks=marks,
+        labels=_labels(report, marks, size, (left, top, right, bottom)),
+        limits=tuple(limits),
+        front=_path([marks[i] for i in front(points)]),
+    )
+
+
+def _most_seconds(report: Report) -> float | None:
+    if "speedup" in report.budget:
+        return report.points[0].seconds / report.budget["speedup"]
+    return report.budget.get("seconds")
+
+
+def _stretch(values: Sequence[float], share: float) -> tuple[float, float]:
+    """From the least to the most with room at both ends."""
+    low, high = min(values), max(values)
+    room = share * (high - low) or 0.05 * abs(high) or 1.0
+    return low - room, high + room
+
+
+def _speedups(least: float, most: float) -> list[float]:
+    """Round speed-ups that lie far enough apart on an axis of time."""
+    found: list[float] = []
+    for ratio in (0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100):
+        apart = not found or (1 / found[-1] - 1 / ratio) > 0.07 * (1 / least - 1 / most)
+        if least <= ratio <= most and (apart or ratio == 1):
+            if ratio == 1 and not apart:
+                found.pop()
+            found.append(ratio)
+    return found
+
+
+def _path(marks: Sequence[Mark]) -> str:
+    """Steps: at a point's time its score is reached, and it stays until a better one's."""
+    steps = [f"M{marks[0].x} {marks[0].y}"]
+    steps += [f"H{mark.x}V{mark.y}" for mark in marks[1:]]
+    return "".join(steps)
+
+
+def _labels(
+    report: Report, marks: Sequence[Mark], size: int, frame: tuple[float, float, float, float]
+) -> tuple[Label, ...]:
+    """Names of the points, the important ones first, each where it covers nothing else."""
+    taken = [
+        (m.x - size * 0.7, m.y - size * 0.7, m.x + size * 0.7, m.y + size * 0.7) for m in marks
+    ]
+    taken += [(m.low, m.y - 2, m.high, m.y + 2) for m in marks]
+    order = sorted(marks, key=lambda m: (not m.chosen, m.source == "rankconv", m.index))
+    found = []
+    for mark in order:
+        text = _cut(report.points[mark.index].label)
+        text = f"{text} (chosen)" if mark.chosen and "chosen" not in text else text
+        wide, gap = len(text) * size * LETTER * (1.06 if mark.chosen else 1.0), size * 0.95
+        places = (
+            (mark.high + gap * 0.7, mark.y + size * 0.34, "start", 0.0),
+            (mark.low - gap * 0.7, mark.y + size * 0.34, "end", -1.0),
+            (mark.x, mark.y - gap, "middle", -0.5),
+            (mark.x, mark.y + gap + size * 0.7, "middle", -0.5),
+        )
+        for at_x, at_y, anchor, shift in places:
+            x1 = at_x + shift * wide
+            box = (x1, at_y - size * 0.8, x1 + wide, at_y + size * 0.2)
+            inside = frame[0] <= box[0] and box[2] <= frame[2] and frame[1] <= box[1]
+            if inside and box[3] <= frame[3] and not any(_meet(box, other) for other in taken):
+                taken.append(box)
+                found.append(Label(round(at_x, 2), round(at_y, 2), text, anchor, mark.chosen))
+                break
+    return tuple(found)
+
+
+def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _cut(text: str, most: int = 26) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _time(seconds: float) -> str:
+    return seconds_text(float(f"{seconds:.6g}"))
+
+
+def _bare(value: float) -> str:
+    return f"{value:.10g}".replace("-", "−")
