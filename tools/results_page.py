@@ -21,7 +21,7 @@ from rankconv.paper.comparison import compare
 from rankconv.paper.findings import findings
 from rankconv.paper.runlog import Log, read_log
 from rankconv.paper.summary import relative_singular_values, summarise, times_as_fast
-from rankconv.paper.wording import seconds_text, times_text
+from rankconv.drawing.wording import seconds_text, times_text
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 RESULTS = DOCS / "results"

@@ -123,6 +123,25 @@ def reproduce(
         ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads for every method alike.")] = 1,
+    train_rank: Annotated[
+        int | None,
+        typer.Option(min=1, max=5, help="Train towards filters of this rank; default: freely."),
+    ] = None,
+    train_method: Annotated[
+        str,
+        typer.Option(
+            help="How: 'factors' are learned in the filters' place, a 'penalty' on the singular "
+            "values beyond the rank, or 'projection' of the filters every few steps."
+        ),
+    ] = "projection",
+    project_every: Annotated[int, typer.Option(min=1, help="Steps between two projections.")] = 20,
+    penalty: Annotated[float, typer.Option(help="Strength of the penalty.")] = 0.05,
+    rank_epochs: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Let the rank fall from 5 over this many epochs (not with factors)."
+        ),
+    ] = 0,
     figure: Annotated[
         int | None,
         typer.Option(min=2, max=2, help="2: only time Figure 2 of the paper, loop against matmul."),
@@ -153,6 +172,11 @@ def reproduce(
         "extra_every": extra_every,
         "methods": tuple(method) if method else None,
         "threads": threads,
+        "train_rank": train_rank,
+        "train_method": train_method,
+        "project_every": project_every,
+        "penalty": penalty,
+        "rank_epochs": rank_epochs,
     }
     commands.reproduce(
         console, data, out, settings, flip=flip, resume=resume, force=force, with_report=report

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,17 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from rankconv.machine import machine, versions
-from rankconv.paper import checkpoint
+from rankconv.paper import checkpoint, training
 from rankconv.paper.data import Dataset
 from rankconv.paper.methods import Method, methods
-from rankconv.paper.model import FloatArray, Weights, logits_float64, paper_network, weights_of
+from rankconv.paper.model import (
+    FILTER_SIZE,
+    FloatArray,
+    Weights,
+    logits_float64,
+    paper_network,
+    weights_of,
+)
 from rankconv.paper.numpy_networks import Classes, Predict
 
 Record = dict[str, Any]
@@ -61,6 +68,12 @@ class Config:
     the paper in every n-th epoch only (and in the last). `methods` restricts the run to the given
     keys (None: all that can run here); PyTorch always runs, since it is the reference. `block` is
     the number of images that one method classifies before the next one takes its turn.
+
+    `train_rank` trains towards filters of that rank (None: freely), as `train_method` says:
+    "factors" learns the chains of rank r in the filters' place, "penalty" adds `penalty` times the
+    sum of the singular values beyond r to the loss, "projection" cuts the filters to rank r
+    after every `project_every` steps and each epoch. With the last two the rank may fall from the
+    full one to `train_rank` over the first `rank_epochs` epochs.
     """
 
     epochs: int = 250
@@ -79,6 +92,11 @@ class Config:
     methods: tuple[str, ...] | None = None
     threads: int = 1
     block: int = 500
+    train_rank: int | None = None
+    train_method: str = "projection"
+    project_every: int = 20
+    penalty: float = 0.05
+    rank_epochs: int = 0
 
     def __post_init__(self) -> None:
         for name in (
@@ -89,6 +107,7 @@ class Config:
             "extra_every",
             "threads",
             "block",
+            "project_every",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -98,19 +117,38 @@ class Config:
             )
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate} must be positive")
-        for name, allowed in (("schedule", SCHEDULES), ("normalize", NORMALIZATIONS)):
+        for name, allowed in (
+            ("schedule", training.SCHEDULES),
+            ("normalize", NORMALIZATIONS),
+            ("train_method", training.TRAIN_METHODS),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} is not one of {', '.join(map(repr, allowed))}"
                 )
+        self._check_rank()
         known = [method.key for method in methods()]
         unknown = [key for key in self.methods or () if key not in known]
         if unknown:
             raise ValueError(f"methods={unknown} are not among {known}")
 
+    def _check_rank(self) -> None:
+        if self.train_rank is not None and not 1 <= self.train_rank <= FILTER_SIZE:
+            raise ValueError(
+                f"train_rank={self.train_rank} is not a rank of a {FILTER_SIZE} x {FILTER_SIZE} "
+                f"filter: pass 1 to {FILTER_SIZE}, or leave it out to train freely"
+            )
+        if not (math.isfinite(self.penalty) and self.penalty > 0):
+            raise ValueError(f"penalty={self.penalty} must be positive")
+        if self.rank_epochs < 0 or (self.rank_epochs and self.train_method == "factors"):
+            raise ValueError(
+                f"rank_epochs={self.rank_epochs} must be 0 or more, and 0 for "
+                "train_method='factors', whose rank cannot fall"
+            )
+        if self.train_rank is None and self.rank_epochs:
+            raise ValueError(f"rank_epochs={self.rank_epochs} needs a train_rank to fall to")
 
-SCHEDULES = ("anneal", "cosine", "constant")
-ANNEAL_EPOCHS, ANNEAL_FLOOR = 40, 0.02
+
 NORMALIZATIONS = ("image", "dataset", "none")
 
 
@@ -136,9 +174,9 @@ def _run(config: Config, data: Dataset, directory: Path, resume: bool) -> Iterat
     chosen = _chosen(config)
     torch.manual_seed(config.seed)
     network = paper_network(hidden=config.hidden, classes=len(data.classes))
-    trainer = _trainer(network, config)
+    trainer = training.trainer(network, _recipe(config))
     shuffle = torch.Generator().manual_seed(config.seed)
-    state = checkpoint.State(network, trainer.optimizer, trainer.scheduler, shuffle)
+    state = checkpoint.State(trainer.network, trainer.optimizer, trainer.scheduler, shuffle)
 
     train_images, test_images = normalized(data, config.normalize)
     images = torch.from_numpy(train_images)[:, None]
@@ -154,13 +192,14 @@ def _run(config: Config, data: Dataset, directory: Path, resume: bool) -> Iterat
 
     predictions: dict[str, Classes] = {}
     for epoch in range(first + 1, config.epochs + 1):
-        yield from _train(trainer, images, labels, shuffle, config, epoch)
+        yield from training.train_epoch(trainer, images, labels, shuffle, epoch)
         if not math.isfinite(sum(p.abs().sum().item() for p in network.parameters())):
             raise ValueError(
                 f"training diverged in epoch {epoch}: the weights are no longer finite; "
                 f"lower learning_rate={config.learning_rate}"
             )
-        predictions = yield from _test(network, chosen, test_images, test_labels, config, epoch)
+        tested = trainer.tested()
+        predictions = yield from _test(tested, chosen, test_images, test_labels, config, epoch)
         checkpoint.save(directory, state, identity, epoch)
     if predictions:
         yield _samples(predictions, test_labels, config)
@@ -193,79 +232,6 @@ def _standardized(images: FloatArray) -> FloatArray:
     result: FloatArray = np.zeros_like(centred)
     np.divide(centred, deviation, out=result, where=deviation > 1e-6)
     return result
-
-
-# Training.
-
-
-@dataclass(frozen=True)
-class _Trainer:
-    network: nn.Sequential
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-
-
-def _trainer(network: nn.Sequential, config: Config) -> _Trainer:
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=config.momentum > 0,
-    )
-    factor = {
-        "anneal": lambda done: _anneal(min(done / ANNEAL_EPOCHS, 1.0), ANNEAL_FLOOR),
-        "cosine": lambda done: _anneal(done / config.epochs, 0.0),
-        "constant": lambda done: 1.0,
-    }[config.schedule]
-    return _Trainer(network, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor))
-
-
-def _anneal(share: float, floor: float) -> float:
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share))
-
-
-def _train(
-    trainer: _Trainer,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    shuffle: torch.Generator,
-    config: Config,
-    epoch: int,
-) -> Iterator[Record]:
-    """One epoch of batches in a new order, cross entropy, accuracy and loss as they were met."""
-    start = time.perf_counter()
-    rate = trainer.optimizer.param_groups[0]["lr"]
-    order = torch.randperm(len(images), generator=shuffle)
-    correct, loss_sum = 0, 0.0
-    trainer.network.train()
-    for number, batch in enumerate(torch.split(order, config.batch_size)):
-        inputs = images[batch]
-        if config.flip:
-            mirrored = torch.rand(len(batch), generator=shuffle) < 0.5
-            inputs[mirrored] = inputs[mirrored].flip(-1)
-        logits = trainer.network(inputs)
-        loss = nn.functional.cross_entropy(logits, labels[batch])
-        trainer.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        trainer.optimizer.step()
-        correct += int((logits.argmax(dim=1) == labels[batch]).sum())
-        loss_sum += loss.item() * len(batch)
-        if number % 50 == 0:
-            yield _progress("train", epoch, number * config.batch_size, len(images))
-    trainer.scheduler.step()
-    trainer.network.eval()
-    weights = weights_of(trainer.network)
-    yield {
-        "type": "epoch",
-        "epoch": epoch,
-        "train_accuracy": correct / len(images),
-        "train_loss": loss_sum / len(images),
-        "learning_rate": rate,
-        "train_seconds": time.perf_counter() - start,
-        "filters": {"conv1": weights.kernel1.tolist(), "conv2": weights.kernel2.tolist()},
-        "biases": {"conv1": weights.bias1, "conv2": weights.bias2},
-    }
 
 
 # Testing.
@@ -403,6 +369,10 @@ def _margin(weights: Weights, image: FloatArray, one: int, other: int) -> float:
 # The records around them.
 
 
+def _recipe(config: Config) -> training.Recipe:
+    return training.Recipe(**{f.name: getattr(config, f.name) for f in fields(training.Recipe)})
+
+
 def _chosen(config: Config) -> tuple[Method, ...]:
     keys = config.methods
     return tuple(m for m in methods() if keys is None or m.key in keys or m.key == REFERENCE)
@@ -410,9 +380,9 @@ def _chosen(config: Config) -> tuple[Method, ...]:
 
 def _identity(config: Config) -> Record:
     """The part of a configuration that decides the results: all of it, as JSON would give it."""
-    fields = asdict(config)
-    fields["methods"] = None if config.methods is None else list(config.methods)
-    return fields
+    settings = asdict(config)
+    settings["methods"] = None if config.methods is None else list(config.methods)
+    return settings
 
 
 def _header(config: Config, data: Dataset, chosen: tuple[Method, ...]) -> Record:

@@ -54,6 +54,11 @@ _OPTIONS = (
     "naive_images",
     "extra_every",
     "threads",
+    "train_rank",
+    "train_method",
+    "project_every",
+    "penalty",
+    "rank_epochs",
 )
 
 
