@@ -2,6 +2,7 @@
 
 from rankconv.nn.converting import dense_copy, low_rank_copy
 from rankconv.nn.low_rank import LowRankConv2d
+from rankconv.nn.network import TorchNetwork
 from rankconv.nn.spectral import spectral_init
 from rankconv.nn.training import (
     RankSchedule,
@@ -14,6 +15,7 @@ from rankconv.nn.training import (
 __all__ = [
     "LowRankConv2d",
     "RankSchedule",
+    "TorchNetwork",
     "dense_copy",
     "frobenius_decay",
     "low_rank_copy",

@@ -145,8 +145,9 @@ def dense_weight(layers: Sequence[nn.Module], shape: tuple[int, ...], channels: 
         ]
         x = impulses.reshape(count * taps, channels, kH, kW)
         for layer in layers:
-            if isinstance(layer, nn.Conv2d):
-                x = functional.conv2d(x, layer.weight, groups=layer.groups)
+            if isinstance(layer, nn.Conv2d | nn.Conv1d):
+                filters = layer.weight if layer.weight.ndim == 4 else layer.weight[:, :, None]
+                x = functional.conv2d(x, filters, groups=layer.groups)
             elif isinstance(layer, Reorder):
                 x = layer(x)
         parts.append(x.reshape(count, kH, kW, -1).permute(3, 0, 1, 2))

@@ -278,7 +278,7 @@ def chain_options(conv: nn.Conv2d) -> dict[str, Any]:
     """A layer's options for `factorize`; without padding where that is not by zeros."""
     return {
         "stride": conv.stride,
-        "padding": conv_pads(conv) if conv.padding_mode == "zeros" else 0,
+        "padding": conv_pads(conv) if conv.padding_mode == "zeros" else (0, 0),
         "dilation": conv.dilation,
         "groups": conv.groups,
     }
