@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import rankconv
-from rankconv.paper.palette import COLOURS, DIVERGING
+from rankconv.drawing.palette import COLOURS, DIVERGING
 
 Array = NDArray[Any]
 Colour = Callable[[str], str]  # a name of the palette -> its colour on this ground

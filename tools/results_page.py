@@ -16,12 +16,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from rankconv.drawing.wording import seconds_text, times_text
 from rankconv.paper import reference
 from rankconv.paper.comparison import compare
 from rankconv.paper.findings import findings
 from rankconv.paper.runlog import Log, read_log
 from rankconv.paper.summary import relative_singular_values, summarise, times_as_fast
-from rankconv.drawing.wording import seconds_text, times_text
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 RESULTS = DOCS / "results"
