@@ -5,7 +5,8 @@ Needs the extra `onnx`: pip install 'rankconv[onnx]'.
 
 from __future__ import annotations
 
-from rankconv.onnx.network import InputSpec, OnnxNetwork
+from rankconv.onnx.network import OnnxNetwork
+from rankconv.onnx.original import InputSpec
 from rankconv.onnx.quantizing import quantize
 from rankconv.onnx.saving import load, save
 

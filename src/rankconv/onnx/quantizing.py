@@ -13,7 +13,8 @@ import onnx
 from onnxruntime import quantization
 
 from rankconv.compress.network import Inputs, batches
-from rankconv.onnx.network import OnnxNetwork, check_inputs
+from rankconv.onnx.network import OnnxNetwork
+from rankconv.onnx.original import check_inputs
 
 CALIBRATION_BATCH = 32
 

@@ -16,10 +16,10 @@ CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 
 
 def read(path: str | os.PathLike[str]) -> onnx.ModelProto:
-    """The model of a file, with its weights, of opset 13 or later and without functions.
+    """The model of a file with its weights.
 
-    Raises OSError where the file cannot be read and ValueError where it holds no ONNX model, one
-    of more than 2 GiB, one with control flow, or one that cannot be converted.
+    Raises OSError where the file cannot be read and ValueError where it holds no ONNX model, or
+    one of more than 2 GiB.
     """
     path = Path(path)
     _check_size(path, path.stat().st_size)
@@ -37,11 +37,14 @@ def read(path: str | os.PathLike[str]) -> onnx.ModelProto:
             f"the external data of {path} cannot be read, keep its files beside the model: "
             f"{_first_line(error)}"
         ) from None
-    return plain(model, str(path))
+    return model
 
 
 def plain(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """The model checked, its functions put in place, in opset 13 or later. `name` is for errors."""
+    """The model checked, its functions put in place, in opset 13 or later. `name` is for errors.
+
+    Raises ValueError where it is not valid, has control flow, or cannot be converted.
+    """
     model = _with_opset(model, name)
     if model.functions:
         model = inliner.inline_local_functions(model)
@@ -52,11 +55,23 @@ def plain(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
                 f"{node.op_type}), which is not supported: export the network without it, or "
                 "compress the part behind it as a model of its own"
             )
+    _complete_outputs(model)
     try:
         onnx.checker.check_model(model)
     except Exception as error:
         raise ValueError(f"{name} is not a valid ONNX model: {_first_line(error)}") from None
     return model
+
+
+def _complete_outputs(model: onnx.ModelProto) -> None:
+    """Give shapes to outputs that have none: the checker wants them, not every exporter does."""
+    bare = [o for o in model.graph.output if not o.type.tensor_type.HasField("shape")]
+    if not bare:
+        return
+    inferred = onnx.shape_inference.infer_shapes(model)
+    known = {output.name: output.type for output in inferred.graph.output}
+    for output in bare:
+        output.type.CopyFrom(known[output.name])
 
 
 def _with_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:

@@ -9,6 +9,7 @@ import onnx
 
 from rankconv.compress.network import Inputs
 from rankconv.onnx.network import OnnxNetwork
+from rankconv.onnx.original import original_of
 from rankconv.onnx.reading import LIMIT, read
 
 
@@ -24,7 +25,8 @@ def load(path: str | os.PathLike[str], *, sample: Inputs | None = None) -> OnnxN
     Traceback (most recent call last):
     FileNotFoundError: [Errno 2] No such file or directory: 'no_model.onnx'
     """
-    network = OnnxNetwork(read(path), sample=sample)
+    original = original_of(read(path), str(path), sample)
+    network = OnnxNetwork.made(original.model, original)
     if not network.replaceable:
         reasons = "; ".join(f"{name}: {why}" for name, why in network.left_alone.items())
         raise ValueError(
