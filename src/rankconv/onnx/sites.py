@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from rankconv.compress.network import Layer
 from rankconv.geometry import Pair, conv_padding
-from rankconv.onnx.graphs import attributes, constants, consumers, is_op, only_reader
+from rankconv.onnx.graphs import attributes, constants, consumers, is_op, only_reader, unused
 from rankconv.stages import Stage
 
 Array = NDArray[Any]
@@ -88,22 +88,19 @@ def _same(size: int, kernel: int, stride: int, dilation: int, *, upper: bool) ->
 def find(model: onnx.ModelProto) -> tuple[list[Site], dict[str, str]]:
     """The layers in the order of the graph, and name -> reason for those that stay as they are.
 
-    A layer has its node's name, or the name of its output where the node has none of its own.
+    A layer has its node's name, or the name of its output where the node has none.
     Raises ValueError where a weight holds NaN or infinity.
     """
     graph = model.graph
     known, readers = constants(graph), consumers(graph)
     places = {id(node): at for at, node in enumerate(graph.node)}
-    counts: dict[str, int] = {}
-    for node in graph.node:
-        counts[node.name] = counts.get(node.name, 0) + 1
+    taken: set[str] = set()
     sites: list[Site] = []
     left: dict[str, str] = {}
     for at, node in enumerate(graph.node):
         if node.op_type not in ("Conv", "Gemm", "MatMul") and node.op_type not in REFUSED:
             continue
-        own = node.name and counts[node.name] == 1
-        name = node.name if own else node.output[0]
+        name = unused(node.name or node.output[0], taken)
         if node.op_type in REFUSED:
             left[name] = REFUSED[node.op_type]
             continue
