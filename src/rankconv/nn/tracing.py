@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,20 +40,22 @@ def trace(model: nn.Module, inputs: Sequence[Tensor]) -> Traced:
     Raises ValueError where the model cannot be copied or does not take the inputs.
     """
     candidates, left_alone = _candidates(model)
-    expected, calls = _run(model, inputs, candidates, ())
-    failing: list[str] = []
-    if not _alike(model, inputs, candidates, candidates, expected):
-        failing = [
-            name for name in candidates if not _alike(model, inputs, candidates, [name], expected)
-        ]
-    for name in failing:
-        left_alone[name] = "the network reads more of it than a chain has, such as its weight"
+    expected, _ = _run(model, inputs, {})
+    calls = _calls(model, inputs, candidates, expected)
+    if calls is None:  # then one by one, to know which
+        accepted: dict[str, nn.Module] = {}
+        calls = []
+        for name, layer in candidates.items():
+            more = _calls(model, inputs, accepted | {name: layer}, expected)
+            if more is None:
+                left_alone[name] = "the network reads more of it than a chain has: its weight, say"
+            else:
+                accepted[name], calls = layer, more
+        candidates = accepted
     counts = Counter(name for name, _ in calls)
     images = inputs[0].shape[0]
     shapes = {}
     for name, shape in calls:
-        if name in failing:
-            continue
         reason = _called_wrongly(candidates[name], counts[name], shape, images)
         if reason:
             left_alone[name] = reason
@@ -65,13 +67,13 @@ def trace(model: nn.Module, inputs: Sequence[Tensor]) -> Traced:
     return Traced(shapes, left_alone)
 
 
-def copy_of(model: nn.Module, instead: dict[int, Any] | None = None) -> nn.Module:
+def copy_of(model: nn.Module, instead: Mapping[int, nn.Module] | None = None) -> nn.Module:
     """A deep copy of a model, with other modules in the place of some: id -> module.
 
     Unlike `copy.deepcopy` it takes weights that a hook computed (weight_norm, pruning).
     Raises ValueError where the model cannot be copied.
     """
-    memo = dict(instead or {})  # what deepcopy finds here it does not copy
+    memo: dict[int, Any] = dict(instead or {})  # what deepcopy finds here it does not copy
     for module in model.modules():
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:
@@ -188,24 +190,30 @@ class _Recorder(nn.Module):
 Calls = list[tuple[str, tuple[int, ...] | None]]
 
 
-def _run(
-    model: nn.Module,
-    inputs: Sequence[Tensor],
-    candidates: dict[str, nn.Module],
-    replaced: Sequence[str],
-) -> tuple[Any, Calls]:
-    """The output of a copy and the calls of all candidates, some behind a recorder."""
-    calls: Calls = []
+def _calls(
+    model: nn.Module, inputs: Sequence[Tensor], replaced: dict[str, nn.Module], expected: Any
+) -> Calls | None:
+    """The calls of these layers, or None where the network goes otherwise without them."""
+    try:
+        output, calls = _run(model, inputs, replaced)
+    except ValueError:
+        return None
+    return calls if _equal(output, expected) else None
 
-    memo: dict[int, Any] = {}
-    for name in replaced:
-        layer = copy.deepcopy(candidates[name])
-        memo[id(candidates[name])] = _Recorder(layer.eval(), partial(_note, calls, name))
-    running = copy_of(model, memo).eval()
-    for name in candidates:
-        if name not in replaced:
-            hook = partial(_note_hook, calls, name)
-            running.get_submodule(name).register_forward_pre_hook(hook, with_kwargs=True)
+
+def _run(
+    model: nn.Module, inputs: Sequence[Tensor], replaced: dict[str, nn.Module]
+) -> tuple[Any, Calls]:
+    """The output of a copy in which recorders stand for some layers, and what those saw.
+
+    Hooks would do for the calls, but with hooks PyTorch's transformer layers go another way.
+    """
+    calls: Calls = []
+    recorders = {
+        id(layer): _Recorder(copy.deepcopy(layer).eval(), partial(_note, calls, name))
+        for name, layer in replaced.items()
+    }
+    running = copy_of(model, recorders).eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -217,27 +225,6 @@ def _run(
 
 def _note(calls: Calls, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     calls.append((name, tuple(args[0].shape) if len(args) == 1 and not kwargs else None))
-
-
-def _note_hook(
-    calls: Calls, name: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
-    _note(calls, name, args, kwargs)
-
-
-def _alike(
-    model: nn.Module,
-    inputs: Sequence[Tensor],
-    candidates: dict[str, nn.Module],
-    replaced: Sequence[str] | dict[str, nn.Module],
-    expected: Any,
-) -> bool:
-    """Whether the network runs and gives the same with these layers behind recorders."""
-    try:
-        output, _ = _run(model, inputs, candidates, list(replaced))
-    except ValueError:
-        return False
-    return _equal(output, expected)
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -229,6 +229,28 @@ def test_scripted_and_lazy_layers_and_a_compressed_net():
     )
 
 
+def test_a_transformer_layer_that_reads_weights_itself():
+    torch.manual_seed(0)
+
+    class Vision(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cut = nn.Conv2d(3, 16, 4, stride=4)
+            self.encoder = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(self.encoder(self.cut(x).flatten(2).transpose(1, 2)).mean(1))
+
+    network = TorchNetwork(Vision(), torch.randn(2, 3, 16, 16))
+    assert [layer.name for layer in network.layers] == ["cut", "head"]
+    assert "reads more" in network.left_alone["encoder.linear1"]
+    assert "NonDynamically" in network.left_alone["encoder.self_attn.out_proj"]
+    swapped = network.swap({layer.name: exact(layer) for layer in network.layers})
+    x = images(2, (3, 16, 16))
+    np.testing.assert_allclose(swapped.predict((x,)), network.predict((x,)), atol=1e-5)
+
+
 def test_one_dimension_and_linear_layers_over_positions():
     torch.manual_seed(0)
 
