@@ -66,12 +66,12 @@ def points(records: tuple[LayerRecord, ...]) -> tuple[Point, ...]:
 
     return (
         point("original", "original", base, 91.34, 1.0),
-        point("rankconv", "budget 0.25", 3.3e-3, 91.28, 0.8),
-        point("rankconv", "budget 0.5", 2.6e-3, 91.05, 0.55),
-        point("rankconv", "budget 1", 1.9e-3, 90.61, 0.37),
-        point("rankconv", "budget 2", 1.5e-3, 89.03, 0.25),
-        point("int8", "int8", 2.7e-3, 91.41, 1.0),
-        point("rankconv+int8", "int8 of budget 1", 1.5e-3, 90.49, 0.37),
+        point("rankconv", "candidate 1", 3.3e-3, 91.28, 0.8),
+        point("rankconv", "candidate 2", 2.6e-3, 91.05, 0.55),
+        point("rankconv", "candidate 3", 1.9e-3, 90.61, 0.37),
+        point("rankconv", "candidate 4", 1.5e-3, 89.03, 0.25),
+        point("int8", "original in int8", 2.7e-3, 91.41, 1.0),
+        point("rankconv+int8", "candidate 3 in int8", 1.5e-3, 90.49, 0.37),
     )
 
 

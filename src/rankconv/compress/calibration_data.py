@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +15,31 @@ Array = NDArray[Any]
 LABELS = "y"
 
 
-@dataclass(frozen=True)
-class InputSpec:
-    """An input of a model: its name, its shape (None where a side is free), and its dtype.
+class InputSpec(Protocol):
+    """What a face says of an input of its network; None is a side of any size."""
 
-    >>> print(InputSpec("x", (None, 3, 32, 32), np.dtype("float32")))
-    x: float32 of shape (N, 3, 32, 32)
+    @property
+    def name(self) -> str:
+        """As the arrays in a file are called."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What the network takes."""
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """With the images along the first axis."""
+
+
+def described(spec: InputSpec) -> str:
+    """An input in words, for errors.
+
+    >>> from types import SimpleNamespace
+    >>> described(SimpleNamespace(name="x", dtype=np.dtype("float32"), shape=(None, 3, 32, None)))
+    'x: float32 of shape (N, 3, 32, ?)'
     """
-
-    name: str
-    shape: tuple[int | None, ...] | None
-    dtype: np.dtype[Any]
-
-    def __str__(self) -> str:
-        if self.shape is None:
-            return f"{self.name}: {self.dtype} of any shape"
-        sides = ["?" if side is None else str(side) for side in self.shape]
-        shape = ", ".join(["N", *sides[1:]] if sides else sides)
-        return f"{self.name}: {self.dtype} of shape ({shape})"
+    sides = ["?" if side is None else str(side) for side in spec.shape[1:]]
+    return f"{spec.name}: {spec.dtype} of shape ({', '.join(['N', *sides])})"
 
 
 def read_arrays(path: Path | str, inputs: Sequence[InputSpec]) -> Data:
@@ -97,17 +103,14 @@ def _key(spec: InputSpec, arrays: dict[str, Array], inputs: Sequence[InputSpec],
 
 
 def _expected(inputs: Sequence[InputSpec]) -> str:
-    told = "; ".join(map(str, inputs))
+    told = "; ".join(map(described, inputs))
     return f"{told} (or named 'x')" if len(inputs) == 1 else told
 
 
 def _fitting(array: Array, spec: InputSpec, name: str, path: Path) -> Array:
     """The array in the input's dtype, or an error that names the expected shape and dtype."""
-    fits = spec.shape is None or (
-        array.ndim == len(spec.shape)
-        and all(
-            side in (None, got) for side, got in zip(spec.shape[1:], array.shape[1:], strict=True)
-        )
+    fits = array.ndim == len(spec.shape) and all(
+        side in (None, got) for side, got in zip(spec.shape[1:], array.shape[1:], strict=True)
     )
     same_kind = array.dtype.kind == spec.dtype.kind or (array.dtype.kind + spec.dtype.kind) in (
         "ui",
@@ -117,11 +120,11 @@ def _fitting(array: Array, spec: InputSpec, name: str, path: Path) -> Array:
         hint = ""
         if fits and spec.dtype.kind == "f" and array.dtype.kind in "iub":
             hint = ". Scale the pixels as the model was trained, such as x.astype('float32') / 255"
-        elif not fits and spec.shape is not None and _channels_last(array, spec):
+        elif not fits and _channels_last(array, spec):
             hint = ". The channels stand last here: x.transpose(0, 3, 1, 2)"
         raise ValueError(
             f"{path}: {name!r} is {array.dtype} of shape {array.shape}, and the model expects "
-            f"{spec}{hint}"
+            f"{described(spec)}{hint}"
         )
     with np.errstate(over="ignore"):
         cast = array.astype(spec.dtype, copy=False)
@@ -132,7 +135,6 @@ def _fitting(array: Array, spec: InputSpec, name: str, path: Path) -> Array:
 
 
 def _channels_last(array: Array, spec: InputSpec) -> bool:
-    assert spec.shape is not None
     if array.ndim != 4 or len(spec.shape) != 4:
         return False
     turned = (array.shape[3], *array.shape[1:3])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rankconv.compress.calibration_data import InputSpec
+from rankconv.compress.calibration_data import InputSpec, described
 from rankconv.compress.data import Data
 
 Progress = Callable[[int, int], None]
@@ -60,20 +60,22 @@ def read_folder(
 
 def _picture_shape(spec: InputSpec, size: tuple[int, int] | None) -> tuple[int, tuple[int, int]]:
     shape = spec.shape
-    if shape is None or len(shape) != 4 or shape[1] not in (1, 3) or spec.dtype.kind != "f":
+    if len(shape) != 4 or shape[1] not in (1, 3) or spec.dtype.kind != "f":
         raise ValueError(
-            f"pictures suit an input of floats (N, 1 or 3, H, W), and the model expects {spec}: "
-            "pass its arrays in an .npz"
+            "pictures suit an input of floats (N, 1 or 3, H, W), and the model expects "
+            f"{described(spec)}: pass its arrays in an .npz"
         )
     own = shape[2], shape[3]
     if size is None:
         if None in own:
-            raise ValueError(f"the model takes pictures of any size ({spec}): pass --size, as 224")
+            raise ValueError(
+                f"the model takes pictures of any size ({described(spec)}): pass --size, as 224"
+            )
         size = own[0] or 0, own[1] or 0
     for side, wanted in zip(size, own, strict=True):
         if side < 1 or wanted not in (None, side):
             raise ValueError(
-                f"size={size[0]}x{size[1]} does not suit the model, which expects {spec}"
+                f"size={size[0]}x{size[1]} does not suit the model, which expects {described(spec)}"
             )
     return shape[1] or 0, size
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rankconv.compress.records import Point, Report
 from rankconv.drawing.ticks import linear_places
@@ -147,11 +148,13 @@ def plot(
         ),
         speedups=tuple(
             Tick(x(first.seconds / s), f"{s:g}×")
-            for s in _speedups(first.seconds / high, first.seconds / low)
+            for s in _speedups(
+                first.seconds / high, first.seconds / low, 3.4 * size / (right - left)
+            )
         ),
         scores=tuple(Tick(y(v), _bare(v)) for v in linear_places(worst, best, most=height // 65)),
         marks=marks,
-        labels=_labels(report, marks, size, (left, top, right, bottom)),
+        labels=_labels(report, marks, limits, size, (left, top, right, bottom)),
         limits=tuple(limits),
         front=_path([marks[i] for i in front(points)]),
     )
@@ -170,15 +173,13 @@ def _stretch(values: Sequence[float], share: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _speedups(least: float, most: float) -> list[float]:
-    """Round speed-ups that lie far enough apart on an axis of time."""
+def _speedups(least: float, most: float, apart: float) -> list[float]:
+    """Round speed-ups that lie at least this share of an axis of time apart."""
     found: list[float] = []
     for ratio in (0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100):
-        apart = not found or (1 / found[-1] - 1 / ratio) > 0.07 * (1 / least - 1 / most)
-        if least <= ratio <= most and (apart or ratio == 1):
-            if ratio == 1 and not apart:
-                found.pop()
-            found.append(ratio)
+        near = found and 1 / found[-1] - 1 / ratio < apart * (1 / least - 1 / most)
+        if least <= ratio <= most and (not near or ratio == 1):
+            found = [*(found[:-1] if near else found), ratio]
     return found
 
 
@@ -190,19 +191,30 @@ def _path(marks: Sequence[Mark]) -> str:
 
 
 def _labels(
-    report: Report, marks: Sequence[Mark], size: int, frame: tuple[float, float, float, float]
+    report: Report,
+    marks: Sequence[Mark],
+    limits: Sequence[Limit],
+    size: int,
+    frame: tuple[float, float, float, float],
 ) -> tuple[Label, ...]:
     """Names of the points, the important ones first, each where it covers nothing else."""
     taken = [
         (m.x - size * 0.7, m.y - size * 0.7, m.x + size * 0.7, m.y + size * 0.7) for m in marks
     ]
     taken += [(m.low, m.y - 2, m.high, m.y + 2) for m in marks]
+    taken += [(line.x1 - 2, line.y1 - 2, line.x2 + 2, line.y2 + 2) for line in limits]
+    for one, other in pairwise([marks[i] for i in front(report.points)]):
+        taken += [(one.x, one.y - 2, other.x, one.y + 2)]
+        taken += [(other.x - 2, other.y, other.x + 2, one.y)]
     order = sorted(marks, key=lambda m: (not m.chosen, m.source == "rankconv", m.index))
     found = []
     for mark in order:
         text = _cut(report.points[mark.index].label)
         text = f"{text} (chosen)" if mark.chosen and "chosen" not in text else text
-        wide, gap = len(text) * size * LETTER * (1.06 if mark.chosen else 1.0), size * 0.95
+        wide, gap = (
+            len(text) * size * LETTER * (1.06 if mark.chosen else 1.0),
+            size * (1.25 if mark.chosen else 0.95),
+        )
         places = (
             (mark.high + gap * 0.7, mark.y + size * 0.34, "start", 0.0),
             (mark.low - gap * 0.7, mark.y + size * 0.34, "end", -1.0),

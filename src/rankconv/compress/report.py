@@ -7,6 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup, escape
+
+from rankconv.compress.metrics import METRICS
 from rankconv.compress.plot import Plot, plot
 from rankconv.compress.records import LayerRecord, Point, Report
 from rankconv.drawing.files import write_beside
@@ -94,7 +97,8 @@ def page(report: Report) -> str:
         percent=percent_text,
         count=count_text,
         rank=rank_text,
-        shape=lambda shape: " × ".join(map(str, shape)),
+        shape=lambda shape: "×".join(map(str, shape)),
+        breaks=_breaks,
         kind=lambda kind: kind.replace("_", " "),
     )
     present = [key for key in SOURCES if any(point.source == key for point in report.points)]
@@ -116,7 +120,7 @@ def page(report: Report) -> str:
         spectra=[(layer, *_spectrum(layer)) for layer in report.layers if len(layer.spectrum) > 1],
         floor=FLOOR,
         budget=budget_text(report, score),
-        grain=_grain(report, score),
+        seen=_seen(report, score),
         style=source(STYLE),
         own_style=source(_TEMPLATES / "report.css"),
         script=source(_TEMPLATES / "report.js"),
@@ -155,7 +159,7 @@ def tiles(report: Report, score: Score) -> tuple[Tile, ...]:
     """The numbers that say the most."""
     first, chosen = report.points[0], report.points[report.chosen]
     images = report.split.get("report")
-    told = f" on {images:,} images" if images else ""
+    told = f" on {images:,} images" if images and not _is_users_own(score) else ""
     changed = sum(layer.kind != "dense" for layer in report.layers)
     found = [
         Tile(
@@ -212,7 +216,7 @@ def _tip(point: Point, score: Score) -> str:
 
 
 def _spectrum(layer: LayerRecord) -> tuple[str, float | None]:
-    """An SVG path in a box of 100 x 60 on a logarithmic axis, and where the rank stands."""
+    """A line in a box of 100 x 60 on a logarithmic axis, and where a spatial split was cut."""
     values, count = layer.spectrum, len(layer.spectrum)
     depth = -math.log10(FLOOR)
 
@@ -220,14 +224,28 @@ def _spectrum(layer: LayerRecord) -> tuple[str, float | None]:
         return round(60 * min(1.0, -math.log10(max(value, FLOOR)) / depth), 2)
 
     steps = " ".join(f"{100 * i / (count - 1):.2f},{y(v)}" for i, v in enumerate(values))
-    rank = layer.rank if isinstance(layer.rank, int) else None
-    shown = rank is not None and 1 <= rank <= count
-    return steps, round(100 * (rank - 1) / (count - 1), 2) if rank and shown else None
+    if layer.kind != "spatial_svd" or not isinstance(layer.rank, int) or layer.rank > count:
+        return steps, None
+    return steps, round(100 * (layer.rank - 1) / (count - 1), 2)
 
 
-def _grain(report: Report, score: Score) -> str:
-    """How fine the score is, where it counts images."""
-    images = report.split.get("report", 0)
-    if score.unit != "%" or not score.name.startswith("top-1") or not images:
+def _breaks(name: str) -> Markup:
+    """A long name that may be broken after its dots and slashes."""
+    return Markup(re.sub(r"(?<=[./_])(?=\w)", "<wbr>", str(escape(name))))
+
+
+def _seen(report: Report, score: Score) -> str:
+    """On which images the scores of the page are, and how fine they are."""
+    if _is_users_own(score):
+        return "The score is that of your own function, on the data that it brings itself."
+    images = report.split.get("report")
+    if not images:
         return ""
-    return f"One of these {images:,} images is {100 / images:.2g} points."
+    told = f"The scores are those of {images:,} images that neither fitted nor chose anything"
+    if score.name.startswith("top-1"):
+        told += f"; one image is {100 / images:.2g} points"
+    return told + "."
+
+
+def _is_users_own(score: Score) -> bool:
+    return score.name not in {metric.name for metric in METRICS.values()}

@@ -41,12 +41,12 @@ def percent_text(share: float, *, digits: int = 1) -> str:
 def count_text(count: float) -> str:
     """A large count in words, with two significant digits.
 
-    >>> [count_text(c) for c in (1.16e6, 2.443e10, 950.0)]
-    ['1.2 million', '24 billion', '950']
+    >>> [count_text(c) for c in (1.16e6, 2.443e10, 1.47e8, 950.0)]
+    ['1.2 million', '24 billion', '150 million', '950']
     """
     for size, word in ((1e9, " billion"), (1e6, " million")):
         if count >= size:
-            return f"{count / size:.2g}{word}"
+            return f"{float(f'{count / size:.2g}'):,.10g}{word}"
     return f"{count:,.0f}"
 
 
