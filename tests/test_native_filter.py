@@ -64,6 +64,19 @@ def test_boundaries_are_those_of_ndimage(boundary, shape):
     np.testing.assert_allclose(one(image), expected, rtol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [3, 5, 7, 9, 11])
+def test_few_taps_give_the_same_bits_in_registers_and_through_the_ring(k, dtype):
+    rng = np.random.default_rng(k)
+    box = compile_filter(factors=(rng.standard_normal((1, k)), rng.standard_normal((1, k))))
+    for height, width in [(1, 16), (2, 20), (17, 33), (60, 50), (130, 97), (40, 700)]:
+        spread = rng.standard_normal((height + k - 1, 2 * (width + k - 1))).astype(dtype)
+        apart = spread[:, ::2]  # pixels that do not stand side by side go through the ring
+        image = np.ascontiguousarray(apart)
+        np.testing.assert_array_equal(box(image), box(apart))
+        np.testing.assert_array_equal(box(image[::-1]), box(apart[::-1]))
+
+
 def test_rows_and_columns_of_pixels():
     image = np.arange(12.0).reshape(3, 4)
     row = compile_filter(factors=(np.ones((1, 1)), np.ones((1, 4))))

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "passes.hpp"
+#include "rolling.hpp"
 #include "rows.hpp"
 
 namespace rankconv::RANKCONV_ISA {
@@ -193,6 +194,8 @@ void filter_strip(const Filtering<Sum>& task, const Cut<Sum>& cut, Index first, 
 
 template <typename In, typename Sum, typename Out>
 void filter(const Filtering<Sum>& task, Index begin, Index end, char* scratch) {
+    if constexpr (std::is_same_v<Sum, Out>)
+        if (roll<In>(task, begin, end)) return;
     const Cut<Sum> cut(task, end - begin);
     for (Index first = 0; first < task.out_width; first += cut.strip) {
         const Index width = smaller(cut.strip, task.out_width - first);
