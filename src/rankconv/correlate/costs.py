@@ -115,7 +115,7 @@ def native_separable(job: Job) -> Work:
 
     A call, rows and groups of terms; vectors loaded and multiplied in the row passes; in the
     column passes, where a filter of few rows shares its loads less; results, and those out of
-    the cache.
+    the cache. One term with few taps: taps and results of one pass, whose sums stay in registers.
     """
     width, rank = _vectors(job), job.rank
     groups = -(-rank // 3) + (rank % 3 == 1 and rank > 1)
@@ -124,9 +124,11 @@ def native_separable(job: Job) -> Work:
     short = leaving * rank * job.kH if _short(job) else 0
     far = _far(job)
     count = rank * job.oW * job.images * (job.H * job.kW + job.oH * job.kH)
+    if rolls(job):
+        return Work(count, (1, 0, 0, 0, 0, 0, 0, 0, 0, far, leaving * (job.kW + 1)))
     counts = (
         1, entering, entering * groups, pass_rows * groups, pass_rows * rank,
-        leaving * rank * job.kH, leaving * rank, short, leaving, far,
+        leaving * rank * job.kH, leaving * rank, short, leaving, far, 0,
     )  # fmt: skip
     return Work(count, counts)
 
@@ -149,6 +151,12 @@ def _vectors(job: Job) -> int:
 
 def _short(job: Job) -> bool:
     return job.kH < 5 and job.kH != 3
+
+
+def rolls(job: Job) -> bool:
+    """Whether the compiled separable filter keeps all its sums in registers."""
+    most = 7 if VECTOR_BYTES == 64 else 5  # as in native/rolling.hpp
+    return job.rank == 1 and job.kH == job.kW and job.kW in range(3, most + 1, 2)
 
 
 def _far(job: Job) -> int:
