@@ -376,5 +376,6 @@ def test_the_result_runs_in_openvino(rng, tmp_path):
     kinds = zip(network.layers, ("spatial_svd", "slice_svd", "tucker2", "dense"), strict=True)
     swapped = network.swap({layer.name: chain_for(layer, kind) for layer, kind in kinds})
     save(swapped, tmp_path / "fast.onnx")
-    compiled = openvino.compile_model(tmp_path / "fast.onnx", "CPU")
-    assert relative(compiled(x)[0], network.predict((x,))) < 1e-3
+    single = {"INFERENCE_PRECISION_HINT": "f32"}  # not the half precision of some processors
+    compiled = openvino.compile_model(tmp_path / "fast.onnx", "CPU", single)
+    assert relative(compiled(x)[0], network.predict((x,))) < 1e-4
