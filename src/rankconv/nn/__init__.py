@@ -1,5 +1,6 @@
 """The PyTorch face: layers of low rank, training towards them, compressing a trained model."""
 
+from rankconv.nn.compressing import compress
 from rankconv.nn.converting import dense_copy, low_rank_copy
 from rankconv.nn.low_rank import LowRankConv2d
 from rankconv.nn.network import TorchNetwork
@@ -16,6 +17,7 @@ __all__ = [
     "LowRankConv2d",
     "RankSchedule",
     "TorchNetwork",
+    "compress",
     "dense_copy",
     "frobenius_decay",
     "low_rank_copy",

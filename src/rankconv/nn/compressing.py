@@ -1,0 +1,123 @@
+"""Compressing a PyTorch model: the same search as for ONNX, around `TorchNetwork`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from rankconv.compress import run
+from rankconv.compress.metrics import Metric, custom
+from rankconv.compress.network import Inputs, Network
+from rankconv.compress.profile import KINDS
+from rankconv.compress.records import Report
+from rankconv.nn.data import as_data, as_tensors
+from rankconv.nn.export import to_onnx
+from rankconv.nn.network import TorchNetwork
+
+
+def compress(
+    model: nn.Module,
+    data: Any,
+    *,
+    labels: Any = None,
+    max_drop: float | None = None,
+    speedup: float | None = None,
+    seconds: float | None = None,
+    metric: str | Metric | None = None,
+    evaluate: Callable[[nn.Module], float] | None = None,
+    kinds: Sequence[str] = KINDS,
+    threads: int = 1,
+    batch: int = 1,
+    int8: bool = False,
+    tuning: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    seed: int = 0,
+) -> tuple[nn.Module, Report]:
+    """A copy of `model` that is measured to be faster within the budget, and the report of it.
+
+    `data` are images, with or without labels, in any form of `rankconv.nn.data.as_data`: tensors,
+    a pair (inputs, labels), a loader. The budget is one of `max_drop` (the metric's unit; 1 by
+    default), `speedup` and `seconds` of one `batch` on `threads` threads; see
+    `rankconv.compress.run.compress` for it, `metric`, `kinds`, `tuning` and `progress`.
+    `evaluate(model) -> float`, higher being better, replaces the metric by your own, which
+    brings its own data.
+
+    The result is in eval mode and channels-last, the layout that was timed (give it images in
+    channels-last too), on the device and in the dtype of `model`; layers that were replaced are
+    `LowRankConv2d` (or its sisters for `Conv1d` and `Linear`), all others are copies. Where
+    nothing was faster the result is a copy of the original, and `report.verdict` says why.
+    `model` itself is not changed. Batch norm is neither folded nor moved.
+
+    `int8=True` also exports original and result to ONNX and quantises them with ONNX Runtime:
+    two more points of the report, timed in that engine, not in PyTorch. The model that comes
+    back is in floating point still; for an int8 file use the ONNX face.
+
+    Raises ValueError for data that do not fit, options out of range, a model that cannot be
+    copied, run or has no layer to replace, and for `evaluate` together with `metric` or `int8`.
+    Equivalent: none in PyTorch.
+
+    >>> import numpy as np
+    >>> def shown(what, done, total):
+    ...     pass
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 4))
+    >>> images = np.random.default_rng(0).standard_normal((12, 3, 8, 8), np.float32)
+    >>> smaller, report = compress(model, images, max_drop=5, progress=shown)
+    >>> report.points[0].source, smaller.training
+    ('original', False)
+    """
+    if evaluate is not None and (metric is not None or int8):
+        raise ValueError(
+            "evaluate excludes metric, whose place it takes, and int8, whose networks are no "
+            "PyTorch models: leave one of them out"
+        )
+    images = as_data(data, labels)
+    examples = as_tensors(tuple(array[:2] for array in images.inputs), model)
+    network = TorchNetwork(model, examples)
+    score: str | Metric | None = metric
+    if evaluate is not None:
+        own = evaluate
+        score = custom(lambda made: own(made.model), name=getattr(own, "__name__", "score"))
+
+    def quantized(made: Network, inputs: Inputs) -> Network:
+        from rankconv.onnx import OnnxNetwork, quantize
+
+        assert isinstance(made, TorchNetwork)
+        exported = OnnxNetwork(to_onnx(made.model, examples))
+        typed = zip(inputs, exported.inputs, strict=True)
+        return quantize(exported, tuple(array.astype(spec.dtype) for array, spec in typed))
+
+    found = run.compress(
+        network,
+        images,
+        metric=score,
+        max_drop=max_drop,
+        speedup=speedup,
+        seconds=seconds,
+        kinds=kinds,
+        threads=threads,
+        batch=batch,
+        quantize=quantized if int8 else None,
+        tuning=tuning,
+        progress=progress,
+        command=_command(max_drop, speedup, seconds, threads, batch, int8),
+        seed=seed,
+    )
+    return network.swap(found.replacements).model, found.report
+
+
+def _command(
+    max_drop: float | None,
+    speedup: float | None,
+    seconds: float | None,
+    threads: int,
+    batch: int,
+    int8: bool,
+) -> str:
+    """The call, to be repeated."""
+    budget = {"max_drop": max_drop, "speedup": speedup, "seconds": seconds}
+    words = [f"{name}={value!r}" for name, value in budget.items() if value is not None]
+    words += [f"threads={threads}", f"batch={batch}", *(["int8=True"] if int8 else [])]
+    return f"rankconv.nn.compress(model, data, {', '.join(words)})"
