@@ -6,10 +6,11 @@
 The data is found through --data or RANKCONV_DATA. Stopped at any moment, the same command goes on
 from the last whole epoch. One thread, bfloat16 where the processor gains from it.
 
-The first part of the epochs sees crops of 24 x 24 pixels, which cost half as much; the rest whole
-images, shifted by up to 4 pixels. Each image is mirrored in every second epoch (Jordan,
-arXiv:2404.00498, section 3.6). SGD with Nesterov momentum, one cycle of the learning rate (Smith
-and Topin, arXiv:1708.07120), label smoothing. The test images are looked at once, after the end.
+SGD with Nesterov momentum and label smoothing. The first epochs, after one in which the learning
+rate rises, keep it at its peak and see crops of 24 x 24 pixels, which cost half as much; in the
+last ones it falls to zero in a straight line, and they see whole images, shifted by up to 4
+pixels. Each image is mirrored in every second epoch (Jordan, arXiv:2404.00498, section 3.6). The
+test images are looked at once, after the end.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Recipe:
 
     net: str
     epochs: int
-    small_epochs: int  # the first ones, on crops of 24 x 24
+    whole_epochs: int  # the last ones, on whole images and at a falling rate
     batch: int = 250
     peak_rate: float = 0.2
     momentum: float = 0.9
@@ -52,8 +53,8 @@ class Recipe:
 
 
 RECIPES = {
-    "vgg": Recipe("vgg", epochs=16, small_epochs=10),
-    "depthwise": Recipe("depthwise", epochs=12, small_epochs=6),
+    "vgg": Recipe("vgg", epochs=12, whole_epochs=5),
+    "depthwise": Recipe("depthwise", epochs=10, whole_epochs=4),
 }
 SMALL, WHOLE, SHIFT = 24, 32, 4
 
@@ -110,12 +111,11 @@ def train(
         weight_decay=recipe.weight_decay,
         nesterov=True,
     )
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        max_lr=recipe.peak_rate,
-        total_steps=recipe.epochs * steps,
-        pct_start=0.25,
-        cycle_momentum=False,
+        lambda step: min(
+            (step + 1) / steps, 1, (recipe.epochs - step / steps) / recipe.whole_epochs
+        ),
     )
     random = torch.Generator().manual_seed(recipe.seed)
     state = checkpoint.State(network, optimizer, scheduler, random)
@@ -135,7 +135,7 @@ def train(
     loss_of = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
     for epoch in range(done, recipe.epochs):
         start, losses, right = time.perf_counter(), 0.0, 0
-        side = SMALL if epoch < recipe.small_epochs else WHOLE
+        side = WHOLE if epoch >= recipe.epochs - recipe.whole_epochs else SMALL
         network.train()
         order = torch.randperm(len(labels), generator=random)
         for chosen in order[: steps * recipe.batch].view(steps, recipe.batch):
