@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +27,7 @@ data_app = typer.Typer(help="The images that the experiment runs on.", no_args_i
 app.add_typer(data_app, name="data")
 console = Console()
 errors = Console(stderr=True)
+NOTHING_FASTER = 3  # the status of `compress` where the original is the answer
 
 KernelOption = Annotated[
     str,
@@ -283,6 +285,107 @@ def factorize(
     Example: rankconv factorize --kernel "0,1,0;1,-4,1;0,1,0"
     """
     commands.show_factorization(console, kernel, rank=rank, tol=tol, out=out)
+
+
+@app.command()
+def compress(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A trained network: .onnx.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Images: an .npz with an array named as the model's input, or x, and labels or "
+            "target images y where you have them; or a folder of pictures, its subfolders the "
+            "classes."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The faster model to write.")],
+    report: Annotated[Path | None, typer.Option(help="Write a page that tells all: .html.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the same as JSON.")] = None,
+    max_drop: Annotated[
+        str | None,
+        typer.Option(
+            help="How much worse the score may get, in its own unit: 1%, 0.3dB. Default: 1."
+        ),
+    ] = None,
+    speedup: Annotated[
+        float | None, typer.Option(help="Instead: at least this many times as fast.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Instead: a call takes at most this: 2ms, 0.5s.")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="The score: top1, agreement (of the answers with the original's), psnr or "
+            "output_error. Default: what the data suggest."
+        ),
+    ] = None,
+    peak: Annotated[
+        float | None, typer.Option(help="With --metric psnr: the largest value of a pixel.")
+    ] = None,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own score, package.module:function. It is given the network, whose .model "
+            "is the ONNX model and whose .predict((x,)) runs it, and returns a number."
+        ),
+    ] = None,
+    lower_is_better: Annotated[
+        bool, typer.Option("--lower-is-better", help="With --evaluate: a lower score is better.")
+    ] = False,
+    kinds: Annotated[
+        str | None,
+        typer.Option(help="Only these decompositions, with commas: spatial_svd,channel_svd."),
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Measure original and result in int8 too.")
+    ] = False,
+    write_int8: Annotated[
+        bool, typer.Option("--write-int8", help="As --int8, and write the result in int8.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images a call, for the time.")] = 1,
+    size: Annotated[
+        str | None, typer.Option(help="Pictures: rows x columns, where the model leaves it open.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Pictures: subtracted from 0..1, one number or a channel's.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Pictures: divided by, after that.")] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=8, help="Pictures: how many, drawn by the seed. Default: 2000."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which images are for what.")] = 0,
+    tuning: Annotated[
+        Path | None,
+        typer.Option(help="The file of measured layer times; default: in your cache folder."),
+    ] = None,
+    no_tuning: Annotated[
+        bool, typer.Option("--no-tuning", help="Neither read nor keep layer times.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the files to be written.")
+    ] = False,
+) -> None:
+    """Replace convolutions by low-rank chains where that is faster on this machine's clock.
+
+    The status is 3 where nothing is faster within the budget: then no model is written.
+
+    Example: rankconv compress model.onnx --data calib.npz -o fast.onnx --report report.html
+    """
+    from rankconv import compress_command
+
+    request = compress_command.Request(
+        model=model, data=data, out=out, report=report, json=json, max_drop=max_drop,
+        speedup=speedup, time=time, metric=metric, peak=peak, evaluate=evaluate,
+        lower_is_better=lower_is_better, kinds=tuple(kinds.split(",")) if kinds else (),
+        int8=int8, write_int8=write_int8, threads=threads, batch=batch, size=size, mean=mean,
+        std=std, images=images, seed=seed, tuning=tuning, no_tuning=no_tuning, force=force,
+        command=shlex.join(["rankconv", *sys.argv[1:]]),
+    )  # fmt: skip
+    if not compress_command.compress(console, request):
+        raise typer.Exit(NOTHING_FASTER)
 
 
 @data_app.command("download")

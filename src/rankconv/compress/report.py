@@ -120,7 +120,7 @@ def page(report: Report) -> str:
         spectra=[(layer, *_spectrum(layer)) for layer in report.layers if len(layer.spectrum) > 1],
         floor=FLOOR,
         budget=budget_text(report, score),
-        seen=_seen(report, score),
+        seen=seen_text(report, score),
         style=source(STYLE),
         own_style=source(_TEMPLATES / "report.css"),
         script=source(_TEMPLATES / "report.js"),
@@ -234,7 +234,7 @@ def _breaks(name: str) -> Markup:
     return Markup(re.sub(r"(?<=[./_])(?=\w)", "<wbr>", str(escape(name))))
 
 
-def _seen(report: Report, score: Score) -> str:
+def seen_text(report: Report, score: Score) -> str:
     """On which images the scores of the page are, and how fine they are."""
     if _is_users_own(score):
         return "The score is that of your own function, on the data that it brings itself."
