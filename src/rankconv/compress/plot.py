@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -143,9 +143,7 @@ def plot(
         height=height,
         size=size,
         frame=(left, top, right, bottom),
-        seconds=tuple(
-            Tick(x(t), _time(t)) for t in linear_places(low, high, most=max(3, width // 110))
-        ),
+        seconds=tuple(Tick(x(t), _time(t)) for t in linear_places(low, high, most=width // 90)),
         speedups=tuple(
             Tick(x(first.seconds / s), f"{s:g}×")
             for s in _speedups(
@@ -203,6 +201,7 @@ def _labels(
     ]
     taken += [(m.low, m.y - 2, m.high, m.y + 2) for m in marks]
     taken += [(line.x1 - 2, line.y1 - 2, line.x2 + 2, line.y2 + 2) for line in limits]
+    taken += [_text_box(line, size) for line in limits]
     for one, other in pairwise([marks[i] for i in front(report.points)]):
         taken += [(one.x, one.y - 2, other.x, one.y + 2)]
         taken += [(other.x - 2, other.y, other.x + 2, one.y)]
@@ -215,14 +214,8 @@ def _labels(
             len(text) * size * LETTER * (1.06 if mark.chosen else 1.0),
             size * (1.25 if mark.chosen else 0.95),
         )
-        places = (
-            (mark.high + gap * 0.7, mark.y + size * 0.34, "start", 0.0),
-            (mark.low - gap * 0.7, mark.y + size * 0.34, "end", -1.0),
-            (mark.x, mark.y - gap, "middle", -0.5),
-            (mark.x, mark.y + gap + size * 0.7, "middle", -0.5),
-        )
-        for at_x, at_y, anchor, shift in places:
-            x1 = at_x + shift * wide
+        for at_x, at_y, anchor in _places(mark, size, gap):
+            x1 = at_x - wide * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
             box = (x1, at_y - size * 0.8, x1 + wide, at_y + size * 0.2)
             inside = frame[0] <= box[0] and box[2] <= frame[2] and frame[1] <= box[1]
             if inside and box[3] <= frame[3] and not any(_meet(box, other) for other in taken):
@@ -230,6 +223,25 @@ def _labels(
                 found.append(Label(round(at_x, 2), round(at_y, 2), text, anchor, mark.chosen))
                 break
     return tuple(found)
+
+
+def _text_box(limit: Limit, size: int) -> tuple[float, float, float, float]:
+    """Where the budget's text stands: below a level line's end, or beside an upright one's."""
+    long = len(limit.text) * size * LETTER + 8
+    if limit.y1 == limit.y2:
+        return limit.x2 - long, limit.y1, limit.x2, limit.y1 + 1.5 * size
+    return limit.x1 - 1.6 * size, limit.y1, limit.x1, limit.y1 + long
+
+
+def _places(mark: Mark, size: int, gap: float) -> Iterator[tuple[float, float, str]]:
+    """Where a label may stand, the best place first; the one that was chosen may go further."""
+    yield mark.high + gap * 0.7, mark.y + size * 0.34, "start"
+    yield mark.low - gap * 0.7, mark.y + size * 0.34, "end"
+    for step in (0.0, 1.3, 2.6) if mark.chosen else (0.0,):
+        above, below = mark.y - gap - step * size, mark.y + gap + (0.7 + step) * size
+        for anchor in ("middle", "start", "end"):
+            yield mark.x, above, anchor
+            yield mark.x, below, anchor
 
 
 def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
