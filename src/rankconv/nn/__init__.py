@@ -2,6 +2,7 @@
 
 from rankconv.nn.compressing import compress
 from rankconv.nn.converting import dense_copy, low_rank_copy
+from rankconv.nn.fine_tuning import TuningRecord, fine_tune
 from rankconv.nn.low_rank import LowRankConv2d
 from rankconv.nn.network import TorchNetwork
 from rankconv.nn.spectral import spectral_init
@@ -17,8 +18,10 @@ __all__ = [
     "LowRankConv2d",
     "RankSchedule",
     "TorchNetwork",
+    "TuningRecord",
     "compress",
     "dense_copy",
+    "fine_tune",
     "frobenius_decay",
     "low_rank_copy",
     "project_",

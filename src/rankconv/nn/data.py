@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def as_data(data: Any, labels: Any = None, *, samples: int = SAMPLES) -> Data:
     if isinstance(data, str | bytes | dict) or not isinstance(data, Iterable):
         raise ValueError(
             f"data is {type(data).__name__}: pass a tensor or array (N, C, H, W), a tuple "
-            "(inputs, labels), or a loader of such batches"
+            "(inputs, labels), or a torch.utils.data.DataLoader of such batches"
         )
     read: list[Any] = []
     count = 0
@@ -116,3 +116,21 @@ def as_tensors(inputs: tuple[Array, ...], model: torch.nn.Module) -> tuple[Tenso
         x = x.to(weight.device, weight.dtype if x.dtype.is_floating_point else x.dtype)
         result.append(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
     return tuple(result)
+
+
+def first_output(output: Any) -> Tensor:
+    """The tensor, or the first entry of a tuple, list or dict, that a model gives.
+
+    Raises ValueError where there is none.
+    """
+    found = output
+    if isinstance(found, Mapping):
+        found = next(iter(found.values()), None)
+    while isinstance(found, list | tuple) and found:
+        found = found[0]
+    if not isinstance(found, Tensor):
+        raise ValueError(
+            f"the model's output is {type(output).__name__}: wrap the model in one that gives a "
+            "tensor, or a tuple, list or dict with a tensor first"
+        )
+    return found

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from rankconv.compress.network import Activation, Inputs, Layer, Replacement
 from rankconv.nn.chains import array, pad_argument, tensor
+from rankconv.nn.data import first_output
 from rankconv.nn.low_rank import chain_options, conv_pads
 from rankconv.nn.other_layers import standing_for
 from rankconv.nn.tracing import copy_of, trace
@@ -99,7 +100,7 @@ class TorchNetwork:
         Raises ValueError for another number or type of inputs than the examples'.
         """
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-            return array(_first(self._model(*self._tensors(inputs))))
+            return array(first_output(self._model(*self._tensors(inputs))))
 
     def activations(self, inputs: Inputs, names: Sequence[str]) -> dict[str, Activation]:
         """Inputs and outputs of the named layers for a batch; nothing behind the last is run.
@@ -249,19 +250,6 @@ def _timed(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Calla
                 torch.set_num_threads(before)
 
     return call
-
-
-def _first(output: Any) -> Tensor:
-    if isinstance(output, Mapping):
-        output = next(iter(output.values()))
-    while isinstance(output, list | tuple) and output:
-        output = output[0]
-    if not isinstance(output, Tensor):
-        raise ValueError(
-            f"the model's output is {type(output).__name__}: wrap the model in one that gives a "
-            "tensor, or a tuple, list or dict with a tensor first"
-        )
-    return output
 
 
 def _channels_last(x: Tensor) -> Tensor:
