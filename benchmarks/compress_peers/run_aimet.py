@@ -31,7 +31,7 @@ def import_torchvision() -> None:
     AIMET imports torchvision and calls none of its operators here.
     """
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError:
         for name in ("nms", "qnms"):
             torch.library.define(

@@ -17,14 +17,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(sys.prefix) / "musco"))  # install.py says why
 
-import runner  # noqa: E402
-from flopco import FlopCo  # noqa: E402
-from musco.pytorch import CompressorPR, CompressorVBMF  # noqa: E402
-from musco.pytorch.compressor.rank_selection.estimator import (  # noqa: E402
+import runner
+from flopco import FlopCo
+from musco.pytorch import CompressorPR, CompressorVBMF
+from musco.pytorch.compressor.rank_selection.estimator import (
     estimate_rank_for_compression_rate,
     estimate_vbmf_ranks,
 )
-from torch import nn  # noqa: E402
+from torch import nn
 
 VARIANTS = ("vbmf", "rate")
 MIN_RANK = 8
