@@ -14,7 +14,7 @@ from rankconv.compress.network import Inputs
 
 Array = NDArray[Any]
 FEWEST = 8  # images: two in each part, and more for the factors
-SHARES = (0.4, 0.3)  # for the factors, for the budget; the rest for the drop that is told
+SHARES = (0.35, 0.35)  # for the factors, for the budget; the rest for the drop that is told
 MOST = (4096, 2048)  # images in the first two parts
 
 
@@ -92,7 +92,7 @@ class Split(NamedTuple):
 
 
 def split(data: Data, *, seed: int) -> Split:
-    """Shuffle the images by `seed` and deal them out: 40 % fit, 30 % choose, the rest report.
+    """Shuffle the images by `seed` and deal them out: 35 % fit, 35 % choose, the rest report.
 
     Shuffled, because files are often in the order of their classes. Of many images fit gets at
     most 4096 and choose 2048; few are dealt out in the same shares, each part at least two. The
@@ -102,7 +102,7 @@ def split(data: Data, *, seed: int) -> Split:
     Equivalent: `torch.utils.data.random_split`.
 
     >>> split(Data(np.zeros((100, 1, 4, 4))), seed=0).sizes
-    {'fit': 40, 'choose': 30, 'report': 30}
+    {'fit': 35, 'choose': 35, 'report': 30}
     """
     count = len(data)
     if count < FEWEST:

@@ -42,9 +42,14 @@ class Metric:
     name: str
     unit: str
     higher_is_better: bool
-    needs: str  # 'classes', 'targets' or nothing
+    needs: str  # 'classes', 'scores' or nothing
     score: Score | None = None
     evaluate: Callable[[Network], float] | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Whether the score counts images, and so moves in steps and by chance."""
+        return self.needs in ("classes", "scores")
 
     def __str__(self) -> str:
         return f"{self.name} ({self.unit})" if self.unit else self.name

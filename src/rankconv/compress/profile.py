@@ -35,8 +35,9 @@ KINDS = ("spatial_svd", "channel_svd", "channel_svd_input", "tucker2", "slice_sv
 MOST_ERROR = 0.6  # of a layer's output: worse is of no use to any network
 FASTER = 0.97  # of the layer's seconds: what is slower than that is no option
 PROBES = (0.1, 0.3)  # errors at which the harm of a layer is measured
-PROBE_WORK = 6e11  # multiply-adds of all probes together, about
+PROBE_WORK = 3e11  # multiply-adds of all probes together, about
 PROBE_IMAGES = (64, 512)
+SAMPLES = 15_000  # patches of a layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +143,10 @@ def _errors(
         for name, layer in layers.items()
     }
     wanted = [name for name, some in candidates.items() if some]
-    for done, (name, moments) in enumerate(collect(network, fit.inputs, wanted, seed=seed)):
+    if progress is not None:
+        progress("fitting layers", 0, len(wanted))
+    read = collect(network, fit.inputs, wanted, samples=SAMPLES, seed=seed)
+    for done, (name, moments) in enumerate(read):
         if progress is not None:
             progress("fitting layers", done, len(wanted))
         one = LayerFits(layers[name].stage, moments)

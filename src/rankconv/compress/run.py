@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from rankconv.machine import machine, versions
 
 PACKAGES = ("rankconv", "numpy", "torch", "onnx", "onnxruntime")
 FASTER = 1.02  # times as fast as the original at least, or the original is the answer
-CHECK_SECONDS = 2.0  # of timing for each candidate
+CHECK_SECONDS = 1.0  # of timing for each candidate
 Quantize = Callable[[Network, Inputs], Network]
 
 
@@ -137,6 +137,7 @@ def compress(
             speedup=float(speedups(both)[1]),
             predicted=sum(option.damage for option in choice.values()),
             seconds=sum(option.seconds for option in choice.values()),
+            counted=score.counted,
         )
 
     found = (
@@ -146,24 +147,26 @@ def compress(
     entries = [Entry("original", "original", network)]
     entries += [_entry(candidate, i) for i, candidate in enumerate(sorted(found, key=_speed))]
     chosen = next((i for i, e in enumerate(entries) if best and e.network is best.network), 0)
-    int8 = 0
+    note = ""
     if quantize is not None:
-        entries.append(Entry("int8", "original in int8", quantize(network, parts.fit.inputs)))
-        if best is not None:
-            quantized = quantize(best.network, parts.fit.inputs)
-            label = f"{entries[chosen].label} in int8"
-            entries.append(
-                Entry("rankconv+int8", label, quantized, best.replacements, entries[chosen].choices)
-            )
-        int8 = len(entries) - 1
+        start = len(entries)
+        for entry in (entries[0], entries[chosen])[: 1 + (chosen > 0)]:
+            entries.append(_int8(entry, quantize(entry.network, parts.fit.inputs)))
+        if return_int8:
+            inside = [
+                i
+                for i in range(start, len(entries))
+                if aim.max_drop is None
+                or score.drop(base, score.measure(entries[i].network, chooser)) <= aim.max_drop
+            ]
+            chosen = inside[-1] if inside else chosen
+            note = "" if inside else " No int8 network kept the budget where the choice is made."
     if progress is not None:
         progress("verifying", 0, 1)
     reporter = Part(parts.report, predictions(network, parts.report.inputs))
     measured = points(entries, reporter, score, one_batch, threads=threads)
     if progress is not None:
         progress("verifying", 1, 1)
-    if return_int8 and int8:
-        chosen = int8
     picked, verdict = _verdict(measured, chosen, budget, score, found, now)
     answer = entries[picked]
     return Compressed(
@@ -180,7 +183,7 @@ def compress(
             split=parts.sizes,
             points=tuple(measured),
             chosen=picked,
-            verdict=verdict,
+            verdict=verdict + note,
             layers=layer_records(network, table, answer.choices, answer.replacements),
             left_alone=dict(network.left_alone),
             seconds_taken=time.perf_counter() - begin,
@@ -261,6 +264,11 @@ def _entry(candidate: Candidate, number: int) -> Entry:
     }
     label = f"candidate {number + 1}"
     return Entry("rankconv", label, candidate.network, candidate.replacements, choices)
+
+
+def _int8(entry: Entry, network: Network) -> Entry:
+    source = "int8" if entry.source == "original" else f"{entry.source}+int8"
+    return replace(entry, source=source, label=f"{entry.label} in int8", network=network)
 
 
 def _verdict(

@@ -63,7 +63,6 @@ def relative_medians(seconds: Array) -> Array:
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
     enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         yield
