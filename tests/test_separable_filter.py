@@ -177,6 +177,35 @@ def test_any_layout_also_at_the_second_call(change):
         np.testing.assert_allclose(made(image), expected, atol=1e-12)
 
 
+def test_after_a_plain_image_odd_ones_of_its_shape_are_filtered_as_if_they_were_the_first():
+    plain = np.random.default_rng(12).standard_normal((40, 30)).astype("f4")
+    kernel = np.outer([1, 2, 1], [1, 0, -1])
+    expected = signal.correlate2d(plain.astype(float), kernel)
+    made = SeparableFilter(kernel)
+    odd = [
+        plain.astype(">f4"),
+        plain.view(np.recarray),
+        plain.astype("f8"),
+        np.asfortranarray(plain),
+    ]
+    for image in odd:
+        made(plain)
+        np.testing.assert_allclose(made(image), expected, rtol=0, atol=1e-5)
+        assert type(made(image)) is np.ndarray
+    for dtype in ("f4", "f8", ">f4"):
+        made(plain)
+        out = np.zeros(expected.shape, dtype)
+        assert made(plain, out=out) is out
+        np.testing.assert_allclose(out, expected, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(made(plain, out=None), made(plain))
+    with pytest.raises(ValueError, match="out of shape"):
+        made(plain, out=np.zeros((2, 2), "f4"))
+    for arguments, names in [((), {}), ((plain, plain), {}), ((plain,), {"to": None}),
+                             ((plain,), {"out": None, "to": None})]:  # fmt: skip
+        with pytest.raises(TypeError):
+            made(*arguments, **names)
+
+
 @pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
 def test_out_may_be_the_image(algorithm):
     image = np.random.default_rng(9).standard_normal((30, 20))

@@ -49,6 +49,11 @@ class Filter:
     ) -> Self: ...
     def __call__(self, image: Array, /, *, out: Array | None = None) -> Array: ...
 
+class Planned:
+    def _keep(
+        self, filter: Filter, image_type: int, result_type: int, shape: tuple[int, ...], /
+    ) -> None: ...
+
 def conv_relu_pool(
     images: Array,
     kernel: Array,

@@ -1,9 +1,9 @@
-"""What filters images of one shape and dtype: a quick way for arrays that fit, one for any."""
+"""What filters images of one shape and dtype."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,20 @@ from rankconv.correlate.native import compile_filter
 from rankconv.filtering import moved_back
 from rankconv.prepared import READS, Prepared, apply
 
+if TYPE_CHECKING:
+    from rankconv._native import Filter
+
 Array = NDArray[Any]
 
 
 class Runs(NamedTuple):
     """What filters images of one shape and dtype.
 
-    `fast(image, *, out=None)` takes an `out` of the dtype `result` alone, and is the compiled
-    filter itself where that leaves nothing to do; `general(image, out)` takes any.
+    `general(image, out)` takes any `out`; `compiled(image, *, out=None)`, which does the same with
+    an `out` of the dtype `result`, is None where the native filter leaves something to do.
     """
 
-    fast: Callable[..., Array]
+    compiled: Filter | None
     general: Callable[[Array, Array | None], Array]
     result: np.dtype[Any]
 
@@ -73,7 +76,7 @@ def make_runs(
 
     reads = image.char in READS.get(ready.dtype.char, "")
     compiled = narrow if result.kind == "u" else ready.compiled if reads else None
-    return Runs(general if axes is not None or compiled is None else compiled, general, result)
+    return Runs(compiled if axes is None else None, general, result)
 
 
 def _rounded(B: Array, dtype: np.dtype[Any]) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -15,6 +15,7 @@ from rankconv._checks import (
     filtered_axes,
     held_by,
 )
+from rankconv._native_module import native
 from rankconv.correlate import SplitKernel
 from rankconv.filtering import check_algorithm
 from rankconv.geometry import Mode, check_boundary, check_mode, output_shape, padding
@@ -25,12 +26,25 @@ from rankconv.splitting import Split, split_kernel
 
 Array = NDArray[Any]
 
+if TYPE_CHECKING:
+    from rankconv._native import Planned
+elif native is not None:
+    Planned = native.Planned
+else:
+
+    class Planned:
+        """What the native one does, which knows a quick way for the last shape."""
+
+        def __call__(self, image: ArrayLike, *, out: Array | None = None) -> Array:
+            return self._filtered(image, out=out)
+
+
 RESULTS = ("float32", "float64", "complex64", "complex128", "uint8", "uint16")
 # Shapes whose preparation is kept; a filter that meets more starts anew.
 MOST_SHAPES = 64
 
 
-class SeparableFilter:
+class SeparableFilter(Planned):
     """Correlation with one kernel (kH, kW), planned once for each image shape and dtype.
 
     `filter(image, *, out=None)` filters images (..., H, W) as `correlate2d` does, whose options
@@ -141,19 +155,10 @@ class SeparableFilter:
         """The kernel (kH, kW) that was given, or the sum of the factors' terms."""
         return np.array(self._taps.conj())
 
-    def __call__(self, image: ArrayLike, *, out: Array | None = None) -> Array:
-        """Filter images (..., H, W), into `out` if that is given."""
-        if type(image) is np.ndarray:  # nothing else may have a mask, a unit or other axes
-            runs = self._ready.get((image.shape, image.dtype))
-            if runs is not None:
-                if out is None:
-                    return runs.fast(image)
-                if type(out) is np.ndarray and out.dtype == runs.result:
-                    return runs.fast(image, out=out)
-                return runs.general(image, out)
-        A = as_numbers(image, "image")
-        runs = self._ready.get((A.shape, A.dtype)) or self._prepare(A)
-        return runs.general(A, out)
+    if TYPE_CHECKING:  # a call is Planned's; what it has no quick way for comes to _filtered
+
+        def __call__(self, image: ArrayLike, *, out: Array | None = None) -> Array:
+            """Filter images (..., H, W), into `out` if that is given."""
 
     def plan(self, image_shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Plan:
         """What would run on images (..., H, W) of `dtype`; a printable table, as `plan` gives."""
@@ -173,6 +178,13 @@ class SeparableFilter:
     def __getstate__(self) -> dict[str, Any]:
         """What was planned stays here: another process or machine plans anew."""
         return self.__dict__ | {"_ready": {}}
+
+    def _filtered(self, image: ArrayLike, *, out: Array | None = None) -> Array:
+        A = as_numbers(image, "image")
+        runs = self._ready.get((A.shape, A.dtype)) or self._prepare(A)
+        if runs.compiled is not None:
+            self._keep(runs.compiled, A.dtype.num, runs.result.num, A.shape)
+        return runs.general(A, out)
 
     def _dtypes(self, image: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
         """The dtypes of the computation and of the result."""

@@ -104,6 +104,7 @@ PyMODINIT_FUNC PyInit__native() {
     rankconv::python::Reference module(PyModule_Create(&rankconv::python::definition));
     if (!module || rankconv::python::add_net_type(module.get()) < 0 ||
         rankconv::python::add_filter_type(module.get()) < 0 ||
+        rankconv::python::add_planned_type(module.get()) < 0 ||
         PyModule_AddStringConstant(module.get(), "isa", rankconv::kernels().isa) < 0)
         return nullptr;
     return module.release();

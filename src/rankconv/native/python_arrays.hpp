@@ -70,5 +70,10 @@ inline npy_intp extent(PyObject* array, int axis) {
 
 int add_net_type(PyObject* module);
 int add_filter_type(PyObject* module);
+int add_planned_type(PyObject* module);
+
+// Whether this is a native filter, and what it makes of an image, in `out` if that is not null.
+bool is_filter(PyObject* object);
+PyObject* apply_filter(PyObject* filter, PyObject* image, PyObject* out);
 
 }  // namespace rankconv::python

@@ -290,11 +290,7 @@ PyObject* call(PyObject* object, PyObject* const* arguments, size_t flags, PyObj
         PyErr_SetString(PyExc_TypeError, "a filter is called as filter(image, *, out=None)");
         return nullptr;
     }
-    try {
-        return apply(*reinterpret_cast<FilterObject*>(object), arguments[0], out);
-    } catch (const std::bad_alloc&) {
-        return PyErr_NoMemory();
-    }
+    return apply_filter(object, arguments[0], out);
 }
 
 template <typename Sum>
@@ -382,12 +378,25 @@ PyType_Spec spec = {
     slots,
 };
 
+PyTypeObject* filter_type;  // lives as long as the process, as the module does
+
 }  // namespace
 
 int add_filter_type(PyObject* module) {
-    Reference type(PyType_FromSpec(&spec));
-    if (!type) return -1;
-    return PyModule_AddObjectRef(module, "Filter", type.get());
+    PyObject* type = PyType_FromSpec(&spec);
+    if (type == nullptr) return -1;
+    filter_type = reinterpret_cast<PyTypeObject*>(type);
+    return PyModule_AddObjectRef(module, "Filter", type);
+}
+
+bool is_filter(PyObject* object) { return Py_IS_TYPE(object, filter_type); }
+
+PyObject* apply_filter(PyObject* filter, PyObject* image, PyObject* out) {
+    try {
+        return apply(*reinterpret_cast<FilterObject*>(filter), image, out);
+    } catch (const std::bad_alloc&) {
+        return PyErr_NoMemory();
+    }
 }
 
 }  // namespace rankconv::python
