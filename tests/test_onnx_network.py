@@ -338,9 +338,7 @@ def test_what_was_replaced_is_told_in_the_file(rng, tmp_path):
     assert list(json.loads(noted)) == ["conv1", "conv2", name]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Constant folding:UserWarning")
-@pytest.mark.parametrize("opset", [13, 18])
-def test_models_that_pytorch_exports(tmp_path, opset):
+def torch_network():
     torch.manual_seed(0)
     nn = torch.nn
     network = nn.Sequential(
@@ -355,12 +353,10 @@ def test_models_that_pytorch_exports(tmp_path, opset):
         nn.Linear(12, 5),
     ).eval()
     network[1].running_var.uniform_(0.5, 2)
-    x = torch.randn(3, 3, 12, 10)
-    path = tmp_path / "exported.onnx"
-    torch.onnx.export(
-        network, (x,), path, dynamo=False, opset_version=opset, dynamic_axes={"x": {0: "n"}},
-        input_names=["x"], do_constant_folding=False,
-    )  # fmt: skip
+    return network, torch.randn(3, 3, 12, 10)
+
+
+def check_exported(path, network, x):
     loaded = load(path)
     assert len(loaded.layers) == 4
     assert not any(n.op_type == "BatchNormalization" for n in loaded.model.graph.node)
@@ -368,6 +364,44 @@ def test_models_that_pytorch_exports(tmp_path, opset):
     for kind in ("slice_svd", "spatial_svd", "tucker2"):
         swapped = loaded.swap({layer.name: chain_for(layer, kind) for layer in loaded.layers})
         assert relative(swapped.predict((x.numpy(),)), expected) < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Constant folding:UserWarning")
+@pytest.mark.parametrize("opset", [13, 18])
+def test_models_that_pytorch_exports_by_tracing(tmp_path, opset):
+    network, x = torch_network()
+    path = tmp_path / "exported.onnx"
+    torch.onnx.export(
+        network, (x,), path, dynamo=False, opset_version=opset, dynamic_axes={"x": {0: "n"}},
+        input_names=["x"], do_constant_folding=False,
+    )  # fmt: skip
+    check_exported(path, network, x)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_models_that_pytorch_exports_by_dynamo(tmp_path):
+    pytest.importorskip("onnxscript")
+    network, x = torch_network()
+    path = tmp_path / "exported.onnx"
+    dims = ({0: torch.export.Dim("n")},)
+    torch.onnx.export(network, (x,), path, dynamo=True, dynamic_shapes=dims, verbose=False)
+    check_exported(path, network, x)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_models_that_skl2onnx_makes(rng, tmp_path):
+    convert = pytest.importorskip("skl2onnx").to_onnx
+    from sklearn.neural_network import MLPClassifier
+
+    x = rng.standard_normal((100, 12)).astype(np.float32)
+    trained = MLPClassifier((16, 8), max_iter=5).fit(x, x[:, 0] > 0)
+    made = convert(trained, x[:1], options={"zipmap": False})
+    network = OnnxNetwork(made)
+    assert [layer.bias is not None for layer in network.layers] == [True] * 3
+    chosen = {layer.name: chain_for(layer, "channel_svd") for layer in network.layers}
+    swapped = network.swap(chosen)
+    assert [o.name for o in swapped.model.graph.output] == ["label", "probabilities"]
+    assert np.array_equal(swapped.predict((x,)), trained.predict(x))
 
 
 def test_the_result_runs_in_openvino(rng, tmp_path):

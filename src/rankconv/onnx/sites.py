@@ -243,8 +243,8 @@ def _matmul(
     if add is not None and is_op(add, "Add"):
         other = next(i for i in add.input if i != node.output[0])
         bias = _read(other, known)
-        if isinstance(bias, np.ndarray) and bias.shape == (size,):
-            nodes = (at, places[id(add)])
+        if isinstance(bias, np.ndarray) and bias.shape in ((size,), (1, size)):
+            nodes, bias = (at, places[id(add)]), bias.reshape(size)
             return Site(name, "matmul", nodes, node.input[0], add.output[0], weight, bias)
     return Site(name, "matmul", (at,), node.input[0], node.output[0], weight, None)
 
