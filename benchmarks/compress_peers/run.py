@@ -64,6 +64,11 @@ class Task:
         return out / self.net / f"{self.name}.onnx"
 
 
+def record(task: Task, out: Path) -> Path:
+    """The record beside a file; where it is, the file is there too."""
+    return task.file(out).parent / f"{task.name}.json"
+
+
 def tasks(nets: list[str], peers: list[str], settings: list[float]) -> Iterator[Task]:
     """The original of each network, then every peer at every setting."""
     for net in nets:
@@ -95,7 +100,7 @@ def make(task: Task, out: Path, python: Path) -> str | None:
     if done.returncode == 0:
         return None
     lines = log.read_text().strip().splitlines() or [f"exit code {done.returncode}"]
-    return lines[-1]
+    return lines[-1].strip()
 
 
 def write_calibration(out: Path, data: str | None) -> None:
@@ -112,15 +117,16 @@ def write_calibration(out: Path, data: str | None) -> None:
     part.replace(path)
 
 
-def gather(wanted: list[Task], failures: dict[str, str], out: Path) -> dict[str, Any]:
-    """Everything that was made, and what was not."""
-    records = []
-    for task in wanted:
-        described = task.file(out).with_suffix(".json")
-        if described.exists():
-            record = json.loads(described.read_text())
-            file = str(task.file(out).relative_to(out))
-            records.append({"peer": task.peer, "name": task.name, "file": file} | record)
+def gather(out: Path) -> dict[str, Any]:
+    """Everything that was made in the folder, and what failed."""
+    records, failures = [], {}
+    for net in NETS:
+        for path in sorted((out / net).glob("*.json")):
+            peer = path.stem.partition("@")[0]
+            file = str(path.with_suffix(".onnx").relative_to(out))
+            records.append({"peer": peer, "file": file} | json.loads(path.read_text()))
+        for path in sorted((out / net).glob("*.failed")):
+            failures[f"{net}/{path.stem}"] = path.read_text()
     return {"networks": records, "failures": failures}
 
 
@@ -165,21 +171,24 @@ def main() -> None:
     (out / "work").mkdir(exist_ok=True)
     write_calibration(out, given.data)
     python = install.install(given.env.absolute())
-    failures: dict[str, str] = {}
     for number, task in enumerate(wanted, 1):
         print(f"[{number}/{len(wanted)}] {task.net} {task.name}", end=" ", flush=True)
-        if task.file(out).with_suffix(".json").exists():
+        if record(task, out).exists():
             print("is there")
             continue
         failure = make(task, out, python)
+        failed = record(task, out).with_suffix(".failed")
         if failure:
-            failures[f"{task.net}/{task.name}"] = failure
+            failed.write_text(failure)
+        else:
+            failed.unlink(missing_ok=True)
         print(failure or "done", flush=True)
+    gathered = gather(out)
     part = out / "peers.json.part"
-    part.write_text(json.dumps(gather(wanted, failures, out), indent=1) + "\n")
+    part.write_text(json.dumps(gathered, indent=1) + "\n")
     part.replace(out / "peers.json")
-    if failures:
-        raise SystemExit(f"{len(failures)} of {len(wanted)} failed; their logs are in {out}/work")
+    if gathered["failures"]:
+        raise SystemExit(f"{len(gathered['failures'])} failed; their logs are in {out}/work")
 
 
 if __name__ == "__main__":

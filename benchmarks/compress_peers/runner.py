@@ -104,7 +104,8 @@ def multiply_adds(network: nn.Module) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, *SHAPE))
     counts = counter.get_flop_counts()["Global"]
-    return int(counts[torch.ops.aten.convolution] + counts[torch.ops.aten.addmm]) // 2
+    counted = (torch.ops.aten.convolution, torch.ops.aten.addmm)
+    return sum(int(counts.get(operator, 0)) for operator in counted) // 2
 
 
 def turned(
