@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from rankconv.paper import checkpoint, experiment, logfile
 from rankconv.paper.data import Dataset, load
 from rankconv.paper.methods import methods
 from rankconv.paper.model import logits_float64, paper_network, weights_of
+from rankconv.paper.preparing import prepared
 
 TIMES = ("seconds", "setup_seconds", "scaled_seconds", "train_seconds")
 
@@ -194,7 +196,7 @@ def stopped(folder: Path) -> bool:
 
 def test_a_wrong_exact_method_is_noticed(tmp_path: Path, monkeypatch) -> None:
     wrong = [dataclasses.replace(m, exact=True) if m.key == "rank 1" else m for m in methods()]
-    monkeypatch.setattr(experiment, "methods", lambda: tuple(wrong))
+    monkeypatch.setattr(experiment, "methods", lambda *network: tuple(wrong))
     run(small(epochs=3, batch_size=16, methods=("rank 1",), seed=1), tmp_path)
     trials = [r for r in logged(tmp_path) if r.get("method") == "rank 1"]
     assert sum(r["disagreements"] for r in trials) > 0
@@ -212,12 +214,13 @@ def test_a_tie_is_told_from_a_disagreement() -> None:
     labels = np.zeros(1, np.int64)
     method = next(m for m in methods() if m.key == "rank 5")
     given, reference = np.array([1]), np.array([0])
+    referee = partial(logits_float64, weights)
     trial = experiment._Trial(method, lambda _: 1, np.array([0]), 0.0, 1.0, given)
-    record = experiment._method_record(trial, reference, weights, image[None], labels, 1)
+    record = experiment._method_record(trial, reference, referee, image[None], labels, 1)
     assert record["disagreements"] == 0
     assert record["ties"] == [{"image": 0, "reference": 0, "prediction": 1, "margin": 0.0}]
     trial.classes[:] = 5
-    record = experiment._method_record(trial, reference, weights, image[None], labels, 1)
+    record = experiment._method_record(trial, reference, referee, image[None], labels, 1)
     assert record["disagreements"] == 1
 
 
@@ -255,16 +258,16 @@ def test_float64_logits_are_the_networks() -> None:
 def test_normalized_images() -> None:
     data = digits()
     data.train_images[0] = 0.25  # a constant image has no deviation to divide by
-    train, test = experiment.normalized(data, "image")
+    train, test = prepared(data, "image", 32)
     assert not train[0].any()
     np.testing.assert_allclose(test.mean(axis=(1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(test.std(axis=(1, 2)), 1, atol=1e-4)
-    train, test = experiment.normalized(data, "dataset")
+    train, test = prepared(data, "dataset", 32)
     assert train.mean() == pytest.approx(0, abs=1e-5)
     assert train.std() == pytest.approx(1, abs=1e-4)
     expected = (data.test_images - data.train_images.mean()) / data.train_images.std()
     np.testing.assert_allclose(test, expected, atol=1e-4)
-    assert experiment.normalized(data, "none")[1] is data.test_images
+    assert np.array_equal(prepared(data, "none", 32)[1], data.test_images)
 
 
 @pytest.mark.parametrize(

@@ -125,9 +125,21 @@ def reproduce(
         ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads for every method alike.")] = 1,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="'paper', 'lenet' (6 and 16 filters), or 'vgg' (six layers on RGB images)."
+        ),
+    ] = "paper",
+    filter_size: Annotated[
+        int, typer.Option(min=3, max=11, help="Rows and columns of the filters.")
+    ] = 5,
+    image_size: Annotated[
+        int, typer.Option(min=8, help="Rows and columns that the images are resampled to.")
+    ] = 32,
     train_rank: Annotated[
         int | None,
-        typer.Option(min=1, max=5, help="Train towards filters of this rank; default: freely."),
+        typer.Option(min=1, max=11, help="Train towards filters of this rank; default: freely."),
     ] = None,
     train_method: Annotated[
         str,
@@ -141,9 +153,17 @@ def reproduce(
     rank_epochs: Annotated[
         int,
         typer.Option(
-            min=0, help="Let the rank fall from 5 over this many epochs (not with factors)."
+            min=0,
+            help="Let the rank fall from the full one over this many epochs (not with factors).",
         ),
     ] = 0,
+    train_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Instead of --train-rank: train towards pairs of filters with this share of a "
+            "layer's multiply-adds, for nets of many channels."
+        ),
+    ] = None,
     figure: Annotated[
         int | None,
         typer.Option(min=2, max=2, help="2: only time Figure 2 of the paper, loop against matmul."),
@@ -153,7 +173,8 @@ def reproduce(
     """Run the experiment of the paper: train its network and time seven methods every epoch.
 
     The log, a checkpoint and the report go to the output folder. A run that was stopped at any
-    moment continues with the same command and --resume.
+    moment continues with the same command and --resume. Under torchrun all processes train
+    together, and the first one tests and writes.
 
     Example: rankconv reproduce --data CIFAR-10-images.tar.xz --naive-every 25
     """
@@ -179,6 +200,10 @@ def reproduce(
         "project_every": project_every,
         "penalty": penalty,
         "rank_epochs": rank_epochs,
+        "train_share": train_share,
+        "model": model,
+        "filter_size": filter_size,
+        "image_size": image_size,
     }
     commands.reproduce(
         console, data, out, settings, flip=flip, resume=resume, force=force, with_report=report

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -40,14 +43,20 @@ def reproduce(
     """Run the experiment with a progress bar, then write its report."""
     from rankconv.paper import checkpoint, experiment, logfile
 
-    if not (resume or force) and (out / logfile.LOG).exists():
+    first = not int(os.environ.get("RANK", "0"))  # torchrun's other processes train in silence
+    console.quiet = not first
+    if first and not (resume or force) and (out / logfile.LOG).exists():
         raise ValueError(
             f"{out} already holds a run: add --resume to go on with it, --force to start anew, or "
             "choose another folder with --out"
         )
-    data = load_data(console, data_path)
+    config = experiment.Config(**settings)  # what is wrong with it is said before data is read
+    data = load_data(console, data_path, color=config.color)
     digits = data.name.startswith("MNIST")
-    config = experiment.Config(**settings, flip=not digits if flip is None else flip)
+    config = replace(config, flip=not digits if flip is None else flip)
+    if not first:
+        deque(experiment.run(config, data, out, resume=resume), maxlen=0)
+        return
     if force and not resume:
         (out / checkpoint.NAME).unlink(missing_ok=True)
     records = logfile.record_run(experiment.run(config, data, out, resume=resume), out)
@@ -149,14 +158,18 @@ def figure2(console: Console, out: Path, *, seed: int, threads: int) -> None:
 # The data.
 
 
-def load_data(console: Console, path: Path | None) -> Any:
+def load_data(
+    console: Console, path: Path | None, *, color: Literal["gray", "rgb"] = "gray"
+) -> Any:
     """Load the images with a progress bar and say which they are."""
     from rankconv.paper import data
 
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("reading images", total=None)
         loaded = data.load(
-            path, progress=lambda done, total: progress.update(task, completed=done, total=total)
+            path,
+            color=color,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     console.print(
         f"data: {loaded.name}, {len(loaded.train_labels):,} training and "

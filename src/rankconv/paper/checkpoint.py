@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from rankconv.paper.workers import ALONE, Workers
 
 NAME = "checkpoint.pt"
 
@@ -48,17 +51,20 @@ def save(directory: Path, state: State, identity: dict[str, Any], epoch: int) ->
         beside.unlink(missing_ok=True)
 
 
-def load(directory: Path, state: State, identity: dict[str, Any]) -> int:
+def load(directory: Path, state: State, identity: dict[str, Any], workers: Workers = ALONE) -> int:
     """Restore the state; the epoch it was saved after, or 0 where there is no checkpoint.
+
+    Of several processes the first one's folder counts: the others need none.
 
     Raises ValueError where the file cannot be read or was written with another `identity`
     (configuration and data). The file is read as data only: nothing in it can run code.
     """
     path = directory / NAME
-    if not path.exists():
+    content = workers.agree(path.read_bytes() if workers.first and path.exists() else None)
+    if content is None:
         return 0
     try:
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(io.BytesIO(content), weights_only=True)
         found = saved["identity"]
     except Exception as error:
         raise ValueError(f"{path} is not a checkpoint of this program: {error}") from error

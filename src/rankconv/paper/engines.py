@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from rankconv.correlate import native
-from rankconv.paper.model import FloatArray, Weights, weights_of
+from rankconv.paper.model import IMAGE_SIZE, FloatArray, Weights
+from rankconv.paper.networks import folded
 from rankconv.paper.numpy_networks import Classes, Predict
 
 
@@ -21,7 +21,10 @@ def torch_eager(network: nn.Sequential) -> Predict:
     def predict(image: FloatArray) -> int:
         return int(network(torch.from_numpy(image)[None, None]).argmax())
 
-    return predict
+    def predict_channels(image: FloatArray) -> int:
+        return int(network(torch.from_numpy(image)[None]).argmax())
+
+    return predict if _channels(network) == 1 else predict_channels
 
 
 def native_network(weights: Weights, *, rank: int | None = None, batch: bool = False) -> Predict:
@@ -48,24 +51,31 @@ def torch_batch(network: nn.Sequential) -> Predict:
     return predict
 
 
-def trace(network: nn.Sequential) -> torch.jit.ScriptModule:
-    """The network traced for one 32 x 32 image and frozen."""
+def trace(network: nn.Sequential, *, size: int = IMAGE_SIZE) -> torch.jit.ScriptModule:
+    """The network traced for one image of `size` rows and columns, and frozen."""
     with warnings.catch_warnings():
         # PyTorch announces the end of TorchScript; it is still its fastest way for one image.
         warnings.simplefilter("ignore", DeprecationWarning)
-        traced = torch.jit.trace(network.eval(), torch.zeros(1, 1, 32, 32))  # type: ignore[no-untyped-call]
+        example = torch.zeros(1, _channels(network), size, size)
+        traced = torch.jit.trace(network.eval(), example)  # type: ignore[no-untyped-call]
         frozen: torch.jit.ScriptModule = torch.jit.freeze(traced)
         return frozen
 
 
-def torch_jit(network: nn.Sequential) -> Predict:
-    with plain_torch():
-        traced = trace(network)
+def torch_jit(
+    network: nn.Sequential,
+    *,
+    size: int = IMAGE_SIZE,
+    around: Callable[[], AbstractContextManager[Any]] | None = None,
+) -> Predict:
+    channels = _channels(network)
+    with (around or plain_torch)():
+        traced = trace(network, size=size)
         for _ in range(3):  # the profiling executor specialises in its first calls
-            traced(torch.zeros(1, 1, 32, 32))
+            traced(torch.zeros(1, channels, size, size))
 
     def predict(image: FloatArray) -> int:
-        return int(traced(torch.from_numpy(image)[None, None]).argmax())
+        return int(traced(torch.from_numpy(image).reshape(1, channels, size, size)).argmax())
 
     return predict
 
@@ -82,54 +92,79 @@ def plain_torch() -> Iterator[None]:
         torch.backends.mkldnn.enabled = enabled
 
 
-def onnx_model(weights: Weights) -> bytes:
-    """The network as an ONNX graph: `images` (N, 1, 32, 32) float32 to `logits` (N, classes)."""
+def onnx_model(network: nn.Sequential, *, size: int = IMAGE_SIZE) -> bytes:
+    """The network as an ONNX graph: `images` (N, C, size, size) float32 to `logits` (N, classes).
+
+    Batch norms are folded into the convolutions before them. Raises ValueError for a layer other
+    than those of `rankconv.paper.networks`.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
-    arrays = {
-        "kernel1": weights.kernel1[None, None],
-        "bias1": np.array([weights.bias1], np.float32),
-        "kernel2": weights.kernel2[None, None],
-        "bias2": np.array([weights.bias2], np.float32),
-        "linear1": weights.linear1,
-        "linear1_bias": weights.linear1_bias,
-        "linear2": weights.linear2,
-        "linear2_bias": weights.linear2_bias,
-    }
-    node = helper.make_node
-    pool: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    layers = folded(network)
+    nodes, weights = [], []
+    for i, layer in enumerate(layers):
+        operator, options, parameters = _node(layer)
+        for name, parameter in parameters.items():
+            array = parameter.detach().numpy()
+            weights.append(numpy_helper.from_array(array, f"{name}{i}"))
+        inputs = [f"x{i}" if i else "images", *(f"{name}{i}" for name in parameters)]
+        output = "logits" if i == len(layers) - 1 else f"x{i + 1}"
+        nodes.append(helper.make_node(operator, inputs, [output], **options))
+    last = layers[-1]
+    assert isinstance(last, nn.Linear)
+    shape: list[str | int] = ["N", _channels(network), size, size]
     graph = helper.make_graph(
-        [
-            node("Conv", ["images", "kernel1", "bias1"], ["c1"]),
-            node("Relu", ["c1"], ["r1"]),
-            node("MaxPool", ["r1"], ["p1"], **pool),
-            node("Conv", ["p1", "kernel2", "bias2"], ["c2"]),
-            node("Relu", ["c2"], ["r2"]),
-            node("MaxPool", ["r2"], ["p2"], **pool),
-            node("Flatten", ["p2"], ["flat"]),
-            node("Gemm", ["flat", "linear1", "linear1_bias"], ["h"], transB=1),
-            node("Relu", ["h"], ["hr"]),
-            node("Gemm", ["hr", "linear2", "linear2_bias"], ["logits"], transB=1),
-        ],
-        "paper",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 1, 32, 32])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(weights.linear2)])],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", last.out_features])],
+        weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     return bytes(model.SerializeToString())
 
 
-def onnxruntime_network(network: nn.Sequential, *, batch: bool = False) -> Predict:
+def _node(layer: nn.Module) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
+    """Operator, attributes and parameters of one layer."""
+    parameters: dict[str, torch.Tensor] = dict(layer.named_parameters())
+    match layer:
+        case nn.Conv2d():
+            assert isinstance(layer.padding, tuple)
+            return "Conv", {"pads": [*layer.padding, *layer.padding]}, parameters
+        case nn.Linear():
+            return "Gemm", {"transB": 1}, parameters
+        case nn.ReLU():
+            return "Relu", {}, {}
+        case nn.MaxPool2d(kernel_size=2, stride=2):
+            return "MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}, {}
+        case nn.AdaptiveAvgPool2d(output_size=1):
+            return "GlobalAveragePool", {}, {}
+        case nn.Flatten():
+            return "Flatten", {}, {}
+    raise ValueError(f"{layer} has no ONNX operator here")
+
+
+def onnxruntime_network(
+    network: nn.Sequential, *, size: int = IMAGE_SIZE, batch: bool = False
+) -> Predict:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(
-        onnx_model(weights_of(network)), options, providers=["CPUExecutionProvider"]
+        onnx_model(network, size=size), options, providers=["CPUExecutionProvider"]
     )
     run, outputs = session.run, ["logits"]
     if batch:
         return lambda images: run(outputs, {"images": images[:, None]})[0].argmax(axis=1)
+    if _channels(network) > 1:
+        return lambda image: int(run(outputs, {"images": image[None]})[0].argmax())
     return lambda image: int(run(outputs, {"images": image[None, None]})[0].argmax())
+
+
+def _channels(network: nn.Sequential) -> int:
+    """Of the images that the network takes."""
+    first = network[0]
+    assert isinstance(first, nn.Conv2d)
+    return first.in_channels

@@ -16,10 +16,12 @@ tests are its readers, and it writes a checkpoint after every epoch:
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,125 +33,24 @@ from torch import nn
 
 from rankconv.machine import machine, versions
 from rankconv.paper import checkpoint, training
+from rankconv.paper.config import Config
 from rankconv.paper.data import Dataset
 from rankconv.paper.methods import Method, methods
-from rankconv.paper.model import (
-    FILTER_SIZE,
-    FloatArray,
-    Weights,
-    logits_float64,
-    paper_network,
-    weights_of,
-)
+from rankconv.paper.model import FloatArray, logits_float64, weights_of
+from rankconv.paper.networks import build
 from rankconv.paper.numpy_networks import Classes, Predict
+from rankconv.paper.preparing import prepared
+from rankconv.paper.workers import Workers, joined
+
+__all__ = ["Config", "run"]
 
 Record = dict[str, Any]
+Referee = Callable[[FloatArray], NDArray[np.float64]]
 
 REFERENCE = "rank -1"  # PyTorch: the exact methods must give its classes
 LOOP = "rank 0"
 # Two logits closer than this, relative to the largest, may change places by rounding in float32.
 TIE = 1e-5
-
-
-@dataclass(frozen=True)
-class Config:
-    """What a run is made of; two runs with equal configurations give equal records but for time.
-
-    The defaults are the full experiment. What the paper leaves open is chosen here: images
-    standardised one by one (`normalize="image"`; "dataset" uses the training set's mean and
-    deviation, "none" the grey values in [0, 1]) and half of the training images mirrored (`flip`),
-    SGD with Nesterov momentum, a rate that falls with a cosine to a fiftieth within 40 epochs and
-    stays there (`schedule="anneal"`; "cosine" falls to zero over the whole run), and a hidden
-    width of 500. A network with one filter a layer depends much on where it starts: of a few
-    seeds, 3 became the best and is the default; docs/results.md has the spread.
-
-    `naive_every` runs the Python loop in every n-th epoch only (and in the last), `naive_images` on
-    that many test images only, drawn by the seed (None: all). `extra_every` runs the methods beyond
-    the paper in every n-th epoch only (and in the last). `methods` restricts the run to the given
-    keys (None: all that can run here); PyTorch always runs, since it is the reference. `block` is
-    the number of images that one method classifies before the next one takes its turn.
-
-    `train_rank` trains towards filters of that rank (None: freely), as `train_method` says:
-    "factors" learns the chains of rank r in the filters' place, "penalty" adds `penalty` times the
-    sum of the singular values beyond r to the loss, "projection" cuts the filters to rank r
-    after every `project_every` steps and each epoch. With the last two the rank may fall from the
-    full one to `train_rank` over the first `rank_epochs` epochs.
-    """
-
-    epochs: int = 250
-    batch_size: int = 64
-    seed: int = 3
-    hidden: int = 500
-    learning_rate: float = 0.02
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    schedule: str = "anneal"
-    normalize: str = "image"
-    flip: bool = True
-    naive_every: int = 1
-    naive_images: int | None = None
-    extra_every: int = 1
-    methods: tuple[str, ...] | None = None
-    threads: int = 1
-    block: int = 500
-    train_rank: int | None = None
-    train_method: str = "projection"
-    project_every: int = 20
-    penalty: float = 0.05
-    rank_epochs: int = 0
-
-    def __post_init__(self) -> None:
-        for name in (
-            "epochs",
-            "batch_size",
-            "hidden",
-            "naive_every",
-            "extra_every",
-            "threads",
-            "block",
-            "project_every",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.naive_images is not None and self.naive_images < 1:
-            raise ValueError(
-                f"naive_images={self.naive_images} must be at least 1, or None for all"
-            )
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate} must be positive")
-        for name, allowed in (
-            ("schedule", training.SCHEDULES),
-            ("normalize", NORMALIZATIONS),
-            ("train_method", training.TRAIN_METHODS),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is not one of {', '.join(map(repr, allowed))}"
-                )
-        self._check_rank()
-        known = [method.key for method in methods()]
-        unknown = [key for key in self.methods or () if key not in known]
-        if unknown:
-            raise ValueError(f"methods={unknown} are not among {known}")
-
-    def _check_rank(self) -> None:
-        if self.train_rank is not None and not 1 <= self.train_rank <= FILTER_SIZE:
-            raise ValueError(
-                f"train_rank={self.train_rank} is not a rank of a {FILTER_SIZE} x {FILTER_SIZE} "
-                f"filter: pass 1 to {FILTER_SIZE}, or leave it out to train freely"
-            )
-        if not (math.isfinite(self.penalty) and self.penalty > 0):
-            raise ValueError(f"penalty={self.penalty} must be positive")
-        if self.rank_epochs < 0 or (self.rank_epochs and self.train_method == "factors"):
-            raise ValueError(
-                f"rank_epochs={self.rank_epochs} must be 0 or more, and 0 for "
-                "train_method='factors', whose rank cannot fall"
-            )
-        if self.train_rank is None and self.rank_epochs:
-            raise ValueError(f"rank_epochs={self.rank_epochs} needs a train_rank to fall to")
-
-
-NORMALIZATIONS = ("image", "dataset", "none")
 
 
 def run(
@@ -166,29 +67,42 @@ def run(
     Source: the paper, section XII.
     """
     torch.set_num_threads(config.threads)
-    with threadpool_limits(config.threads):
-        yield from _run(config, data, directory, resume)
+    with threadpool_limits(config.threads), joined() as workers:
+        records = _run(config, data, directory, resume, workers)
+        if workers.first:
+            yield from records
+        else:
+            deque(records, maxlen=0)
 
 
-def _run(config: Config, data: Dataset, directory: Path, resume: bool) -> Iterator[Record]:
+def _run(
+    config: Config, data: Dataset, directory: Path, resume: bool, workers: Workers
+) -> Iterator[Record]:
     chosen = _chosen(config)
     torch.manual_seed(config.seed)
-    network = paper_network(hidden=config.hidden, classes=len(data.classes))
-    trainer = training.trainer(network, _recipe(config))
+    network = build(
+        config.model,
+        filter_size=config.filter_size,
+        image_size=config.image_size,
+        hidden=config.hidden,
+        classes=len(data.classes),
+    )
+    trainer = training.trainer(network, config.recipe, workers)
     shuffle = torch.Generator().manual_seed(config.seed)
     state = checkpoint.State(trainer.network, trainer.optimizer, trainer.scheduler, shuffle)
 
-    train_images, test_images = normalized(data, config.normalize)
-    images = torch.from_numpy(train_images)[:, None]
+    train_images, test_images = prepared(data, config.normalize, config.image_size)
+    images = torch.from_numpy(train_images)
+    images = images[:, None] if images.ndim == 3 else images
     labels = torch.from_numpy(np.array(data.train_labels, np.int64))
     test_labels = np.asarray(data.test_labels)
 
     identity = {"config": _identity(config), "digest": data.digest}
-    first = checkpoint.load(directory, state, identity) if resume else 0
+    first = checkpoint.load(directory, state, identity, workers) if resume else 0
     if first:
         yield {"type": "resume", "epoch": first, "machine": machine(), "versions": versions()}
     else:
-        yield _header(config, data, chosen)
+        yield _header(config, data, chosen, workers)
 
     predictions: dict[str, Classes] = {}
     for epoch in range(first + 1, config.epochs + 1):
@@ -198,40 +112,14 @@ def _run(config: Config, data: Dataset, directory: Path, resume: bool) -> Iterat
                 f"training diverged in epoch {epoch}: the weights are no longer finite; "
                 f"lower learning_rate={config.learning_rate}"
             )
+        if not workers.first:
+            continue
         tested = trainer.tested()
         predictions = yield from _test(tested, chosen, test_images, test_labels, config, epoch)
         checkpoint.save(directory, state, identity, epoch)
     if predictions:
         yield _samples(predictions, test_labels, config)
     yield {"type": "end", "epochs": config.epochs}
-
-
-def normalized(data: Dataset, how: str) -> tuple[FloatArray, FloatArray]:
-    """Training and test images as the network takes them, (N, 32, 32) float32.
-
-    "image" gives every image mean 0 and deviation 1, "dataset" the whole training set; a constant
-    image becomes zeros.
-    """
-    train = np.asarray(data.train_images, np.float32)
-    test = np.asarray(data.test_images, np.float32)
-    if how == "none":
-        return train, test
-    if how == "dataset":
-        mean, deviation = float(train.mean(dtype=np.float64)), float(train.std(dtype=np.float64))
-        return _scaled(train, mean, deviation), _scaled(test, mean, deviation)
-    return _standardized(train), _standardized(test)
-
-
-def _scaled(images: FloatArray, mean: float, deviation: float) -> FloatArray:
-    return np.asarray((images - mean) / (deviation or 1.0), np.float32)
-
-
-def _standardized(images: FloatArray) -> FloatArray:
-    centred = images - images.mean(axis=(1, 2), keepdims=True)
-    deviation = centred.std(axis=(1, 2), keepdims=True)
-    result: FloatArray = np.zeros_like(centred)
-    np.divide(centred, deviation, out=result, where=deviation > 1e-6)
-    return result
 
 
 # Testing.
@@ -289,9 +177,9 @@ def _test(
             trial.classes[:] = classes
 
     reference = next(t.classes for t in trials if t.method.key == REFERENCE)
-    weights = weights_of(network)
+    referee = _referee(network, config)
     for trial in trials:
-        yield _method_record(trial, reference, weights, images, labels, epoch)
+        yield _method_record(trial, reference, referee, images, labels, epoch)
     return {trial.method.key: trial.classes for trial in trials}
 
 
@@ -316,7 +204,7 @@ def _timed_block(trial: _Trial, images: FloatArray, start: int, stop: int) -> No
 def _method_record(
     trial: _Trial,
     reference: Classes,
-    weights: Weights,
+    referee: Referee,
     images: FloatArray,
     labels: NDArray[np.int64],
     epoch: int,
@@ -330,7 +218,7 @@ def _method_record(
     if trial.method.exact:
         for at in np.flatnonzero(trial.classes != reference[order]):
             i, given = int(order[at]), int(trial.classes[at])
-            margin = _margin(weights, images[i], int(reference[i]), given)
+            margin = _margin(referee(images[i]), int(reference[i]), given)
             if margin > TIE:
                 disagreements += 1
             else:
@@ -360,22 +248,34 @@ def _method_record(
     }
 
 
-def _margin(weights: Weights, image: FloatArray, one: int, other: int) -> float:
-    """How far two classes' logits are apart in float64, relative to the largest logit."""
-    logits = logits_float64(weights, image)
+def _referee(network: nn.Sequential, config: Config) -> Referee:
+    """The logits of an image in float64, for when exact methods differ."""
+    if config.model == "paper":
+        weights = weights_of(network)
+        return lambda image: logits_float64(weights, image)
+    double = copy.deepcopy(network).double()
+
+    def logits(image: FloatArray) -> NDArray[np.float64]:
+        x = torch.from_numpy(image).double().reshape(1, -1, *image.shape[-2:])
+        with torch.inference_mode():
+            found: NDArray[np.float64] = double(x)[0].numpy()
+        return found
+
+    return logits
+
+
+def _margin(logits: NDArray[np.float64], one: int, other: int) -> float:
+    """How far two classes' logits are apart, relative to the largest logit."""
     return float(abs(logits[one] - logits[other]) / np.abs(logits).max())
 
 
 # The records around them.
 
 
-def _recipe(config: Config) -> training.Recipe:
-    return training.Recipe(**{f.name: getattr(config, f.name) for f in fields(training.Recipe)})
-
-
 def _chosen(config: Config) -> tuple[Method, ...]:
     keys = config.methods
-    return tuple(m for m in methods() if keys is None or m.key in keys or m.key == REFERENCE)
+    known = methods(config.model, config.filter_size, config.image_size)
+    return tuple(m for m in known if keys is None or m.key in keys or m.key == REFERENCE)
 
 
 def _identity(config: Config) -> Record:
@@ -385,7 +285,7 @@ def _identity(config: Config) -> Record:
     return settings
 
 
-def _header(config: Config, data: Dataset, chosen: tuple[Method, ...]) -> Record:
+def _header(config: Config, data: Dataset, chosen: tuple[Method, ...], workers: Workers) -> Record:
     return {
         "type": "run",
         "version": 1,
@@ -404,6 +304,7 @@ def _header(config: Config, data: Dataset, chosen: tuple[Method, ...]) -> Record
         "machine": machine(),
         "versions": versions(),
         "threads": config.threads,
+        "workers": workers.count,
         "methods": [
             {"key": m.key, "label": m.label, "group": m.group, "exact": m.exact, "batch": m.batch}
             for m in chosen

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from rankconv.correlate import native
+from rankconv.paper.chains import Split, chain_network, slices, spatial, unsplit
 from rankconv.paper.engines import (
     native_network,
     onnxruntime_network,
@@ -28,7 +29,7 @@ from rankconv.paper.engines import (
     torch_eager,
     torch_jit,
 )
-from rankconv.paper.model import Weights, weights_of
+from rankconv.paper.model import FILTER_SIZE, IMAGE_SIZE, Weights, weights_of
 from rankconv.paper.numpy_networks import (
     FULL_RANK,
     Predict,
@@ -39,6 +40,7 @@ from rankconv.paper.numpy_networks import (
 )
 
 Prepare = Callable[[nn.Sequential], Predict]
+SHARES = 25, 50  # percent of the multiply-adds, for pairs of filters
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,52 @@ class Method:
     around: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
 
 
-def methods() -> tuple[Method, ...]:
-    """Every method that can run here, the paper's seven first."""
+def methods(
+    model: str = "paper", filter_size: int = FILTER_SIZE, image_size: int = IMAGE_SIZE
+) -> tuple[Method, ...]:
+    """Every method that can run here, the paper's seven first for the paper's own network.
+
+    Other networks, filters and images have chains of stages in their place: "dense" and, up to
+    the filter's size, "rank r" for its slices (not for "vgg", whose slices are too many), and
+    "spatial p" for pairs of filters with p percent of the multiply-adds.
+    """
+    if (model, filter_size, image_size) == ("paper", FILTER_SIZE, IMAGE_SIZE):
+        return _paper_methods()
+    chains: list[tuple[str, str, Split, bool]] = [("dense", "NumPy, dense", unsplit, True)]
+    if model != "vgg":
+        chains += [
+            (f"rank {r}", f"NumPy, slices of rank {r}", slices(r), r == filter_size)
+            for r in range(1, filter_size + 1)
+        ]
+    if model != "paper":
+        chains += [
+            (f"spatial {p}", f"NumPy, pairs, {p} %", spatial(p / 100), False) for p in SHARES
+        ]
+    return (
+        Method("rank -1", "PyTorch", "paper", torch_eager, exact=True, around=torch.inference_mode),
+        *(
+            Method(key, label, "extra", partial(chain_network, split=split), exact=exact)
+            for key, label, split, exact in chains
+        ),
+        Method(
+            "torch jit",
+            "PyTorch, jit",
+            "extra",
+            partial(torch_jit, size=image_size, around=torch.inference_mode),
+            exact=True,
+            around=torch.inference_mode,
+        ),
+        Method(
+            "onnxruntime",
+            "ONNX Runtime",
+            "extra",
+            partial(onnxruntime_network, size=image_size),
+            exact=True,
+        ),
+    )
+
+
+def _paper_methods() -> tuple[Method, ...]:
     ranks = range(1, FULL_RANK + 1)
     paper = [
         Method("rank -1", "PyTorch", "paper", torch_eager, exact=True, around=torch.inference_mode),

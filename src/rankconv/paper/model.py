@@ -23,7 +23,13 @@ IMAGE_SIZE = 32
 CLASSES = 10
 
 
-def paper_network(*, hidden: int, classes: int = CLASSES) -> nn.Sequential:
+def paper_network(
+    *,
+    hidden: int,
+    classes: int = CLASSES,
+    filter_size: int = FILTER_SIZE,
+    image_size: int = IMAGE_SIZE,
+) -> nn.Sequential:
     """The paper's CNN: (N, 1, 32, 32) standardised grey images to (N, classes) logits.
 
     Two times 5 x 5 convolution with one filter and bias, ReLU and 2 x 2 max-pool; then the 25
@@ -34,18 +40,30 @@ def paper_network(*, hidden: int, classes: int = CLASSES) -> nn.Sequential:
     >>> network(torch.zeros(3, 1, 32, 32)).shape
     torch.Size([3, 10])
     """
+    side = feature_size(filter_size, image_size)
     return nn.Sequential(
-        nn.Conv2d(1, 1, FILTER_SIZE),
+        nn.Conv2d(1, 1, filter_size),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Conv2d(1, 1, FILTER_SIZE),
+        nn.Conv2d(1, 1, filter_size),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(25, hidden),
+        nn.Linear(side * side, hidden),
         nn.ReLU(),
         nn.Linear(hidden, classes),
     )
+
+
+def feature_size(filter_size: int, image_size: int) -> int:
+    """Rows that two convolutions and pools leave of an image.
+
+    >>> feature_size(5, 32)
+    5
+    """
+    for _ in range(2):
+        image_size = (image_size - filter_size + 1) // 2
+    return image_size
 
 
 @dataclass(frozen=True)
@@ -87,7 +105,8 @@ def logits_float64(weights: Weights, image: FloatArray) -> NDArray[np.float64]:
     for kernel, bias in ((weights.kernel1, weights.bias1), (weights.kernel2, weights.bias2)):
         windows = np.lib.stride_tricks.sliding_window_view(layer, kernel.shape)
         layer = np.einsum("rcij,ij->rc", windows, kernel.astype(np.float64)) + bias
-        rows, columns = layer.shape
+        rows, columns = layer.shape[0] // 2 * 2, layer.shape[1] // 2 * 2
+        layer = layer[:rows, :columns]
         layer = np.maximum(layer.reshape(rows // 2, 2, columns // 2, 2).max(axis=(1, 3)), 0.0)
     hidden = np.maximum(
         weights.linear1.astype(np.float64) @ layer.ravel() + weights.linear1_bias, 0

@@ -18,7 +18,9 @@ import torch
 from torch import nn
 
 from rankconv.nn import RankSchedule, dense_copy, low_rank_copy, project_, trailing_penalty
-from rankconv.paper.model import FILTER_SIZE, weights_of
+from rankconv.nn.singular import Ranks
+from rankconv.paper.chains import spatial_rank
+from rankconv.paper.workers import ALONE, Workers
 
 Record = dict[str, Any]
 
@@ -43,38 +45,52 @@ class Recipe:
     project_every: int
     penalty: float
     rank_epochs: int
+    train_share: float | None
+    filter_size: int
+
+    @property
+    def towards_low_rank(self) -> bool:
+        """Whether the filters are held to a rank."""
+        return self.train_rank is not None or self.train_share is not None
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """The network that learns, with what moves it."""
+    """The network that learns, with what moves it.
+
+    `learner` is called in training: the network itself, or the network in
+    DistributedDataParallel, which gives all processes the mean of their gradients.
+    """
 
     recipe: Recipe
     network: nn.Sequential
+    learner: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
+    workers: Workers
 
     def rank(self, epoch: int) -> int | None:
         """The rank that training keeps to in an epoch (from 1); None where it is free."""
         recipe = self.recipe
         if recipe.train_rank is None or not recipe.rank_epochs:
             return recipe.train_rank
-        schedule = RankSchedule(FILTER_SIZE, recipe.train_rank, recipe.rank_epochs)
+        schedule = RankSchedule(recipe.filter_size, recipe.train_rank, recipe.rank_epochs)
         return schedule(epoch - 1)
 
     def tested(self) -> nn.Sequential:
         """The network with ordinary filters: itself, or the products of its factors."""
-        if self.recipe.train_rank is None or self.recipe.train_method != "factors":
+        if not self.recipe.towards_low_rank or self.recipe.train_method != "factors":
             return self.network
         dense = dense_copy(self.network)
         assert isinstance(dense, nn.Sequential)
         return dense.eval()
 
 
-def trainer(network: nn.Sequential, recipe: Recipe) -> Trainer:
+def trainer(network: nn.Sequential, recipe: Recipe, workers: Workers = ALONE) -> Trainer:
     """A trainer of `network`, whose filters become chains where the recipe wants factors."""
-    if recipe.train_rank is not None and recipe.train_method == "factors":
-        chains = low_rank_copy(network, recipe.train_rank)
+    if recipe.towards_low_rank and recipe.train_method == "factors":
+        ranks, kind = _target(network, recipe, recipe.train_rank)
+        chains = low_rank_copy(network, ranks, kind=kind)
         assert isinstance(chains, nn.Sequential)
         network = chains
     optimizer = torch.optim.SGD(
@@ -89,7 +105,8 @@ def trainer(network: nn.Sequential, recipe: Recipe) -> Trainer:
         "cosine": lambda done: _anneal(done / recipe.epochs, 0.0),
         "constant": lambda done: 1.0,
     }[recipe.schedule]
-    return Trainer(recipe, network, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return Trainer(recipe, network, workers.wrap(network), optimizer, scheduler, workers)
 
 
 def train_epoch(
@@ -99,51 +116,80 @@ def train_epoch(
     shuffle: torch.Generator,
     epoch: int,
 ) -> Iterator[Record]:
-    """One epoch of batches in a new order, cross entropy, accuracy and loss as they were met."""
-    recipe, network = trainer.recipe, trainer.network
+    """One epoch of batches in a new order, cross entropy, accuracy and loss as they were met.
+
+    Every process draws the same batches and takes its share of each.
+    """
+    recipe, network, workers = trainer.recipe, trainer.network, trainer.workers
     start = time.perf_counter()
     rate = trainer.optimizer.param_groups[0]["lr"]
     rank = trainer.rank(epoch)
+    ranks, kind = _target(network, recipe, rank)
+    penalised = recipe.towards_low_rank and recipe.train_method == "penalty"
+    projected = recipe.towards_low_rank and recipe.train_method == "projection"
     order = torch.randperm(len(images), generator=shuffle)
-    correct, loss_sum = 0, 0.0
-    network.train()
+    met = torch.zeros(2, dtype=torch.float64)  # right answers, sum of losses
+    trainer.learner.train()
     for number, batch in enumerate(torch.split(order, recipe.batch_size)):
-        inputs = images[batch]
-        if recipe.flip:
-            mirrored = torch.rand(len(batch), generator=shuffle) < 0.5
-            inputs[mirrored] = inputs[mirrored].flip(-1)
-        logits = network(inputs)
-        loss = nn.functional.cross_entropy(logits, labels[batch])
-        loss_sum += loss.item() * len(batch)
-        if rank is not None and recipe.train_method == "penalty":
-            loss = loss + recipe.penalty * trailing_penalty(network, rank)
+        mirrored = torch.rand(len(batch), generator=shuffle) < 0.5 if recipe.flip else None
+        mine = workers.share(len(batch))
+        inputs, classes = images[batch[mine]], labels[batch[mine]]
+        if mirrored is not None:
+            inputs[mirrored[mine]] = inputs[mirrored[mine]].flip(-1)
+        logits = trainer.learner(inputs)
+        losses = nn.functional.cross_entropy(logits, classes, reduction="sum")
+        # The mean over all processes' gradients is that of the whole batch's mean loss.
+        loss = losses * (workers.count / len(batch))
+        if penalised:
+            loss = loss + recipe.penalty * trailing_penalty(network, ranks, kind=kind)
         trainer.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         trainer.optimizer.step()
-        if (
-            rank is not None
-            and recipe.train_method == "projection"
-            and number % recipe.project_every == recipe.project_every - 1
-        ):
-            project_(network, rank)
-        correct += int((logits.argmax(dim=1) == labels[batch]).sum())
+        if projected and number % recipe.project_every == recipe.project_every - 1:
+            project_(network, ranks, kind=kind)
+        met[0] += (logits.argmax(dim=1) == classes).sum()
+        met[1] += losses.detach()
         if number % 50 == 0:
             yield _progress(epoch, number * recipe.batch_size, len(images))
-    if rank is not None and recipe.train_method == "projection":
-        project_(network, rank)
+    if projected:
+        project_(network, ranks, kind=kind)
     trainer.scheduler.step()
-    network.eval()
-    weights = weights_of(trainer.tested())
+    trainer.learner.eval()
+    workers.add_up(met)
     yield {
         "type": "epoch",
         "epoch": epoch,
-        "train_accuracy": correct / len(images),
-        "train_loss": loss_sum / len(images),
+        "train_accuracy": int(met[0]) / len(images),
+        "train_loss": float(met[1]) / len(images),
         "learning_rate": rate,
         "train_seconds": time.perf_counter() - start,
         "rank": rank,
-        "filters": {"conv1": weights.kernel1.tolist(), "conv2": weights.kernel2.tolist()},
-        "biases": {"conv1": weights.bias1, "conv2": weights.bias2},
+        **_filters(trainer.tested()),
+    }
+
+
+def _target(network: nn.Module, recipe: Recipe, rank: int | None) -> tuple[Ranks, str]:
+    """The ranks of the convolutions and the kind of decomposition that they are of."""
+    if recipe.train_share is None:
+        return rank or recipe.filter_size, "slice_svd"
+    ranks = {
+        name: spatial_rank(layer, recipe.train_share)
+        for name, layer in network.named_modules()
+        if type(layer) is nn.Conv2d
+    }
+    return {name: rank for name, rank in ranks.items() if rank is not None}, "spatial_svd"
+
+
+def _filters(network: nn.Sequential) -> Record:
+    """The filters and biases of a network with one filter a layer; nothing of wider ones."""
+    found = [layer for layer in network if isinstance(layer, nn.Conv2d)]
+    if any(layer.weight.shape[:2] != (1, 1) for layer in found):
+        return {"filters": {}, "biases": {}}
+    named = {f"conv{i}": layer for i, layer in enumerate(found, 1)}
+    biases = {name: layer.bias for name, layer in named.items()}
+    return {
+        "filters": {name: layer.weight[0, 0].tolist() for name, layer in named.items()},
+        "biases": {name: bias.item() for name, bias in biases.items() if bias is not None},
     }
 
 
