@@ -173,7 +173,7 @@ print(len(list(records)))
 """
 
 
-@pytest.mark.parametrize("method", ["projection", "penalty"])
+@pytest.mark.parametrize("method", ["projection", pytest.param("penalty", marks=pytest.mark.long)])
 def test_two_processes_train_as_one(tmp_path: Path, method: str) -> None:
     script = tmp_path / "run.py"
     script.write_text(TOGETHER)
