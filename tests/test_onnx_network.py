@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from layer_cases import relative
 from onnx_models import chain_for, frozen, model, one_conv, small_net, tensor
 from rankconv.onnx import OnnxNetwork, load, save
+from rankconv.onnx.folding import fold_batch_norms
 
 
 def by_runtime(model, x, output=0):
@@ -69,6 +70,19 @@ def test_a_norm_that_is_read_elsewhere_or_trains_stays(rng):
     assert relative(network.predict((x,)), by_runtime(original, x)) < 1e-6
     as_output = model(nodes[:2], [tensor("w", weight), *parts], ["batch", 3, 6, 6], outputs="nc")
     assert len(OnnxNetwork(as_output).model.graph.node) == 2
+
+
+def test_a_norm_in_training_mode_is_not_folded():
+    parts = [tensor(k, np.ones(4)) for k in "smtv"]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("BatchNormalization", ["c", *"smtv"], ["y", "m2", "v2"], training_mode=1),
+    ]
+    weight = tensor("w", np.ones((4, 3, 1, 1)))
+    training = model(nodes, [weight, *parts], ["batch", 3, 6, 6], opset=14)
+    before = frozen(training)
+    fold_batch_norms(training)
+    assert frozen(training) == before
 
 
 def test_swap_starts_from_the_original_and_keeps_names(rng):
@@ -142,17 +156,20 @@ def test_a_fixed_batch_is_run_in_pieces(rng, batch):
     fixed.layer_caller("conv1", None, batch=5, threads=1)()
 
 
-def test_a_batch_that_only_a_node_fixes_is_found(rng):
+@pytest.mark.parametrize("to", [[1, 64], [1, -1]])
+def test_a_batch_that_only_a_node_fixes_is_found(rng, to):
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"], name="layer"),
-        helper.make_node("Reshape", ["c", "to"], ["f"]),
-        helper.make_node("MatMul", ["f", "m"], ["y"], name="classes"),
+        helper.make_node("Reshape", ["c", "to"], ["y"]),
     ]
-    to = helper.make_tensor("to", TensorProto.INT64, [2], [1, 64])
-    weights = [tensor("w", np.ones((4, 3, 1, 1))), tensor("m", np.ones((64, 2))), to]
-    network = OnnxNetwork(model(nodes, weights, ["batch", 3, 4, 4]))
+    shape = helper.make_tensor("to", TensorProto.INT64, [2], to)
+    network = OnnxNetwork(
+        model(nodes, [tensor("w", np.ones((4, 3, 1, 1))), shape], ["batch", 3, 4, 4])
+    )
     assert network.batch == 1
-    assert network.predict((images(rng, 3, (3, 4, 4)),)).shape == (3, 2)
+    x = images(rng, 3, (3, 4, 4))
+    expected = np.repeat(x.sum(axis=1, keepdims=True), 4, axis=1).reshape(3, 64)
+    np.testing.assert_allclose(network.predict((x,)), expected, atol=1e-5)
 
 
 def test_open_sizes_need_a_sample(rng):
@@ -240,7 +257,7 @@ def test_what_is_left_alone_is_named(rng):
         "up": "transposed convolutions are not supported",
         "three": "convolutions over 3 dimensions are not supported",
         "half precision": "its weight is of type FLOAT16",
-        "quantised": "its weight is computed, quantised or an input",
+        "quantised": "it is quantised already",
     }
     with pytest.raises(ValueError, match="'up' is left alone: transposed"):
         network.activations((images(rng, 1, (3, 4, 4)),), ["up"])
@@ -378,6 +395,7 @@ def test_models_that_pytorch_exports_by_tracing(tmp_path, opset):
     check_exported(path, network, x)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_models_that_pytorch_exports_by_dynamo(tmp_path):
     pytest.importorskip("onnxscript")

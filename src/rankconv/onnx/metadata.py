@@ -21,7 +21,7 @@ def note_replacements(model: onnx.ModelProto, replacements: Mapping[str, Replace
     for name, replacement in replacements.items():
         noted[name] = {"kind": replacement.chain.kind, "rank": replacement.chain.rank}
     if noted:
-        helper.set_model_props(model, {**properties, METADATA: json.dumps(noted)})
+        helper.set_model_props(model, {**properties, METADATA: json.dumps(noted, default=int)})
 
 
 def _noted(text: str) -> dict[str, Any]:

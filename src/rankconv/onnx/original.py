@@ -132,31 +132,23 @@ def sized(original: Original, sample: Inputs | None) -> Original:
 
 
 def _measured(original: Original, samples: list[Inputs], fixed: int | None) -> Original:
-    wanted = [site.input for site in original.sites.values()]
-    own = {spec.name for spec in original.inputs}
-    tensors = list(dict.fromkeys(name for name in wanted if name not in own))
-    session = sessions.session(
-        cut(original.model, tensors) if tensors else original.model, threads=1
-    )
-    needed = {value.name for value in session.get_inputs()}
-    for number, sample in enumerate(samples):
-        feed = dict(zip((spec.name for spec in original.inputs), sample, strict=True))
-        used = {name: array for name, array in feed.items() if name in needed}
-        try:
-            ran = sessions.run(session, tensors, used) if tensors else []
-        except ValueError:
-            if number == len(samples) - 1:
-                raise
-            continue  # the file leaves the batch open, but a node inside does not
+    for sample in samples:
+        last = sample is samples[-1]
         count = sample[0].shape[0]
-        found = feed | dict(zip(tensors, ran, strict=True))
-        break
-    if number:
-        fixed = count
+        try:
+            found = _tensor_shapes(original, sample)
+        except ValueError:
+            if last:
+                raise
+            continue
+        if last or found[original.model.graph.output[0].name][:1] == (count,):
+            break
+    if sample is not samples[0]:
+        fixed = count  # the file leaves the batch open, but a node inside does not
     shapes: dict[str, tuple[int, ...]] = {}
     left = dict(original.left_alone)
     for name, site in original.sites.items():
-        shape = found[site.input].shape
+        shape = found[site.input]
         if site.form == "matmul" and not 2 <= len(shape) <= 4:
             left[name] = f"it multiplies an array of {len(shape)} dimensions"
         elif shape[0] != count:
@@ -164,6 +156,24 @@ def _measured(original: Original, samples: list[Inputs], fixed: int | None) -> O
         else:
             shapes[name] = shape[1:]
     return changed(original, batch=fixed, shapes=shapes, left_alone=left)
+
+
+def _tensor_shapes(original: Original, sample: Inputs) -> dict[str, tuple[int, ...]]:
+    """The shapes of the layers' inputs and of the first output; no tensor outlives its use."""
+    names = [site.input for site in original.sites.values()]
+    names = list(dict.fromkeys([*names, original.model.graph.output[0].name]))
+    model = cut(original.model, names)
+    del model.graph.output[:]
+    outputs = [f"{name}/rankconv.shape" for name in names]
+    for name, output in zip(names, outputs, strict=True):
+        model.graph.node.append(helper.make_node("Shape", [name], [output]))
+        model.graph.output.append(onnx.ValueInfoProto(name=output))
+    session = sessions.session(model, threads=1)
+    needed = {value.name for value in session.get_inputs()}
+    specs = zip(original.inputs, sample, strict=True)
+    feed = {spec.name: array for spec, array in specs if spec.name in needed}
+    ran = sessions.run(session, outputs, feed)
+    return {name: tuple(shape.tolist()) for name, shape in zip(names, ran, strict=True)}
 
 
 def changed(original: Original, **changes: Any) -> Original:

@@ -94,6 +94,7 @@ def find(model: onnx.ModelProto) -> tuple[list[Site], dict[str, str]]:
     graph = model.graph
     known, readers = constants(graph), consumers(graph)
     places = {id(node): at for at, node in enumerate(graph.node)}
+    dequantised = {n.output[0] for n in graph.node if is_op(n, "DequantizeLinear")}
     taken: set[str] = set()
     sites: list[Site] = []
     left: dict[str, str] = {}
@@ -103,6 +104,9 @@ def find(model: onnx.ModelProto) -> tuple[list[Site], dict[str, str]]:
         name = unused(node.name or node.output[0], taken)
         if node.op_type in REFUSED:
             left[name] = REFUSED[node.op_type]
+            continue
+        if node.input[1] in dequantised:
+            left[name] = REFUSED["QLinearConv"]
             continue
         found: Site | str | None
         if is_op(node, "Conv"):
@@ -143,7 +147,7 @@ def drop_given_inputs(graph: onnx.GraphProto) -> None:
 def _read(name: str, known: Mapping[str, onnx.TensorProto]) -> Array | str:
     """A tensor that stands in the file in floating point, or why it is none."""
     if name not in known:
-        return "its weight is computed, quantised or an input: it is not known before the run"
+        return "its weight is computed or an input: it is not known before the run"
     dtype = known[name].data_type
     if dtype not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE):
         kind = onnx.TensorProto.DataType.Name(dtype)
