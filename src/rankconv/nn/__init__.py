@@ -3,6 +3,7 @@
 from rankconv.nn.compressing import compress
 from rankconv.nn.converting import dense_copy, low_rank_copy
 from rankconv.nn.fine_tuning import TuningRecord, fine_tune
+from rankconv.nn.folding import fold_batch_norm
 from rankconv.nn.low_rank import LowRankConv2d
 from rankconv.nn.network import TorchNetwork
 from rankconv.nn.spectral import spectral_init
@@ -22,6 +23,7 @@ __all__ = [
     "compress",
     "dense_copy",
     "fine_tune",
+    "fold_batch_norm",
     "frobenius_decay",
     "low_rank_copy",
     "project_",

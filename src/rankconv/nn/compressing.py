@@ -49,7 +49,8 @@ def compress(
     channels-last too), on the device and in the dtype of `model`; layers that were replaced are
     `LowRankConv2d` (or its sisters for `Conv1d` and `Linear`), all others are copies. Where
     nothing was faster the result is a copy of the original, and `report.verdict` says why.
-    `model` itself is not changed. Batch norm is neither folded nor moved.
+    `model` itself is not changed. Batch norm stays a layer of its own, as PyTorch runs it; pass
+    `fold_batch_norm(model)` to compare with, and get, a model without.
 
     `int8=True` also exports original and result to ONNX and quantises them with ONNX Runtime:
     two more points of the report, timed in that engine, not in PyTorch. The model that comes
