@@ -228,6 +228,7 @@ REFUSED = [
     ({"out": Path("nowhere/fast.onnx")}, "cannot be written: the folder does not exist"),
     ({"out": Path()}, "is a folder: name a file"),
     ({"model": Path("calib.npz"), "data": Path("none.npz")}, "is not an ONNX model"),
+    ({"model": Path("none.onnx")}, "the model none.onnx does not exist"),
     ({"data": Path("none.npz")}, r"none.npz does not exist"),
     ({"data": Path("net.onnx")}, "net.onnx cannot be read"),
 ]
@@ -327,6 +328,14 @@ def test_an_interrupted_run_leaves_nothing_behind(folder: Path) -> None:
     assert running.returncode == 130, errors
     assert "Traceback" not in errors
     assert listed(folder) == before
+
+
+def test_the_documentation_names_every_option() -> None:
+    page = (Path(__file__).parent.parent / "docs/compress.md").read_text(encoding="utf-8")
+    command = typer.main.get_command(app).commands["compress"]
+    names = {name for p in command.params for name in p.opts if p.param_type_name == "option"}
+    assert len(names) > 20
+    assert [name for name in sorted(names) if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("text", ["", "1 %%", "-1%", "nan", "inf", "1e999", "1ms", "1.2.3"])

@@ -84,6 +84,8 @@ def compress(console: Console, request: Request) -> bool:
         {"the model": request.model, "--data": request.data},
         force=request.force,
     )
+    if not request.model.is_file():
+        raise ValueError(f"the model {request.model} does not exist: pass an .onnx file")
     try:
         from rankconv import onnx
     except ImportError as missing:
