@@ -165,6 +165,28 @@ def test_older_opsets_are_converted(rng, tmp_path):
     np.testing.assert_allclose(swapped.predict((x,)), expected, atol=1e-5)
 
 
+def test_the_first_versions_of_the_format_list_constants_among_the_inputs(rng):
+    weight = rng.standard_normal((4, 3, 3, 3))
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="layer"),
+        helper.make_node("Mul", ["c", "factor"], ["y"]),
+    ]
+    listed = [
+        helper.make_tensor_value_info("w", TensorProto.FLOAT, [4, 3, 3, 3]),
+        helper.make_tensor_value_info("factor", TensorProto.FLOAT, [1]),
+    ]
+    tensors = [tensor("w", weight), tensor("factor", [2.0])]
+    for opset in (8, 13):
+        old = model(nodes, tensors, ["n", 3, 3, 3], opset=opset, ir_version=3, inputs=listed)
+        network = OnnxNetwork(old)
+        assert [spec.name for spec in network.inputs] == ["x"]
+        swapped = network.swap({"layer": chain_for(network.layers[0], "spatial_svd")})
+        onnx.checker.check_model(swapped.model)
+        x = rng.standard_normal((2, 3, 3, 3)).astype(np.float32)
+        expected = 2 * np.einsum("nchw,ochw->no", x, weight)
+        np.testing.assert_allclose(swapped.predict((x,))[:, :, 0, 0], expected, atol=1e-4)
+
+
 def test_what_cannot_be_converted_says_how_to_export_it(monkeypatch):
     old = one_conv(np.ones((3, 3, 1, 1)), ["n", 3, 4, 4])
     old.opset_import[0].version = 7

@@ -12,6 +12,8 @@ from rankconv.onnx.graphs import DEFAULT_DOMAINS
 
 LIMIT = 2**31 - 1  # bytes: more than one protobuf message, and so a session, can hold
 OPSET = 13
+IR_OF_OPSET = 7  # the version of the format that came with it
+CONSTANTS_APART = 4  # the first one whose inputs need not list the constants
 CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 
 
@@ -56,6 +58,8 @@ def plain(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
                 "compress the part behind it as a model of its own"
             )
     _complete_outputs(model)
+    if model.ir_version < CONSTANTS_APART:
+        _drop_listed_constants(model)
     try:
         onnx.checker.check_model(model)
     except Exception as error:
@@ -72,6 +76,15 @@ def _complete_outputs(model: onnx.ModelProto) -> None:
     known = {output.name: output.type for output in inferred.graph.output}
     for output in bare:
         output.type.CopyFrom(known[output.name])
+
+
+def _drop_listed_constants(model: onnx.ModelProto) -> None:
+    """Take constants off the inputs, among which the first versions of the format list them."""
+    given = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in given]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = IR_OF_OPSET
 
 
 def _with_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
