@@ -11,22 +11,22 @@ from pathlib import Path
 import numpy as np
 
 from rankconv.compress import tuning as tuning_files
+from rankconv.compress.candidates import Bench, evaluate, images_for
 from rankconv.compress.data import Data, check_labels, split
 from rankconv.compress.layer_records import layer_records
 from rankconv.compress.layer_times import Progress
-from rankconv.compress.metrics import Metric, Part, as_metric, surrogate
+from rankconv.compress.metrics import Metric, Part, as_metric
 from rankconv.compress.network import Inputs, Network, Replacement, predictions
-from rankconv.compress.profile import KINDS, profile
+from rankconv.compress.profile import KINDS, Profile, profile
 from rankconv.compress.records import Point, Report
-from rankconv.compress.refit import refit
+from rankconv.compress.search import MOST as LARGEST_SEARCH
 from rankconv.compress.search import Budget, Candidate, Choice, search, within
-from rankconv.compress.verify import Entry, points, speedups, timed
+from rankconv.compress.verify import Entry, points, timed
 from rankconv.factorizations import FULL_RANKS
 from rankconv.machine import machine, versions
 
 PACKAGES = ("rankconv", "numpy", "torch", "onnx", "onnxruntime")
 FASTER = 1.02  # times as fast as the original at least, or the original is the answer
-CHECK_SECONDS = 1.0  # of timing for each candidate
 Quantize = Callable[[Network, Inputs], Network]
 
 
@@ -94,7 +94,7 @@ def compress(
     score = as_metric(metric, chooser)
     base = score.measure(network, chooser, outputs=original)
     one_batch = _batch(parts.fit.inputs, batch)
-    now = float(np.median(timed([network], one_batch, threads=threads, seconds=CHECK_SECONDS)))
+    now = float(np.median(timed([network], one_batch, threads=threads, seconds=1.0)))
     aim = Budget(budget.get("max_drop"), budget.get("speedup"))
     if "seconds" in budget:
         aim = Budget(None, now / budget["seconds"])
@@ -112,37 +112,8 @@ def compress(
         progress=progress,
     )
     tuning_files.save(tuning, known)
-    count = 0
-
-    def evaluate(choice: Choice) -> Candidate:
-        nonlocal count
-        if progress is not None:
-            progress("fitting and measuring candidates", count, count + 1)
-        count += 1
-        wanted = {
-            name: (option.kind, option.rank)
-            for name, option in choice.items()
-            if option.rank is not None
-        }
-        replacements = refit(network, parts.fit.inputs, wanted, seed=seed)
-        made = network.swap(replacements)
-        outputs = predictions(made, parts.choose.inputs)
-        both = timed([network, made], one_batch, threads=threads, seconds=CHECK_SECONDS)
-        return Candidate(
-            choice=choice,
-            replacements=replacements,
-            network=made,
-            drop=score.drop(base, score.measure(made, chooser, outputs=outputs)),
-            loss=surrogate(outputs, original),
-            speedup=float(speedups(both)[1]),
-            predicted=sum(option.damage for option in choice.values()),
-            seconds=sum(option.seconds for option in choice.values()),
-            counted=score.counted,
-        )
-
-    found = (
-        [] if aim.speedup is not None and aim.speedup <= 1 else search(table.options, aim, evaluate)
-    )
+    bench = Bench(network, parts.fit, chooser, score, base, one_batch, threads, seed)
+    found = _found(bench, table, aim, progress)
     best = _best(found, aim)
     entries = [Entry("original", "original", network)]
     entries += [_entry(candidate, i) for i, candidate in enumerate(sorted(found, key=_speed))]
@@ -242,6 +213,30 @@ def _batch(inputs: Inputs, size: int) -> Inputs:
     """One batch of images, repeated where there are too few."""
     index = np.arange(size) % inputs[0].shape[0]
     return tuple(array[index] for array in inputs)
+
+
+def _found(bench: Bench, table: Profile, aim: Budget, progress: Progress | None) -> list[Candidate]:
+    """Candidates along the front; the best of them fitted anew on all images where it had few."""
+    if aim.speedup is not None and aim.speedup <= 1:
+        return []
+    count = 0
+
+    def at(choice: Choice, images: int | None = None) -> Candidate:
+        nonlocal count
+        if progress is not None:
+            progress("fitting and measuring candidates", count, LARGEST_SEARCH + 1)
+        count += 1
+        return evaluate(bench, choice, images=images or images_for(bench, choice))
+
+    found = search(table.options, aim, at)
+    best = _best(found, aim)
+    if best is not None and images_for(bench, best.choice) < len(bench.fit):
+        again = at(best.choice, len(bench.fit))
+        if again.loss < best.loss:
+            found[found.index(best)] = replace(again, speedup=max(again.speedup, best.speedup))
+    if progress is not None:
+        progress("fitting and measuring candidates", count, count)
+    return found
 
 
 def _best(found: Sequence[Candidate], budget: Budget) -> Candidate | None:

@@ -1,0 +1,66 @@
+"""A choice made into a network: fitted, and measured on the images that choose and on the clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankconv.compress.data import Data
+from rankconv.compress.metrics import Metric, Part, surrogate
+from rankconv.compress.network import Inputs, Network, predictions
+from rankconv.compress.refit import refit
+from rankconv.compress.search import Candidate, Choice
+from rankconv.compress.verify import speedups, timed
+
+Array = NDArray[Any]
+CHECK_SECONDS = 1.0  # of timing for each candidate
+REFIT_WORK = 1e11  # multiply-adds of the network in one refit, about
+FEWEST = 256  # images that a refit sees, where there are as many
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What all candidates are fitted and measured on; `base` is the original's score on `part`."""
+
+    network: Network
+    fit: Data
+    part: Part
+    metric: Metric
+    base: float
+    inputs: Inputs  # one batch, for the clock
+    threads: int
+    seed: int
+
+
+def evaluate(bench: Bench, choice: Choice, *, images: int | None = None) -> Candidate:
+    """The candidate of a choice, refitted on the first `images` of those to fit on, or on all."""
+    network = bench.network
+    wanted = {name: (o.kind, o.rank) for name, o in choice.items() if o.rank is not None}
+    few = tuple(array[:images] for array in bench.fit.inputs)
+    replacements = refit(network, few, wanted, seed=bench.seed)
+    made = network.swap(replacements)
+    outputs = predictions(made, bench.part.data.inputs)
+    score = bench.metric.measure(made, bench.part, outputs=outputs)
+    both = timed([network, made], bench.inputs, threads=bench.threads, seconds=CHECK_SECONDS)
+    return Candidate(
+        choice=choice,
+        replacements=replacements,
+        network=made,
+        drop=bench.metric.drop(bench.base, score),
+        loss=surrogate(outputs, bench.part.original),
+        speedup=float(speedups(both)[1]),
+        predicted=sum(option.damage for option in choice.values()),
+        seconds=sum(option.seconds for option in choice.values()),
+        counted=bench.metric.counted,
+    )
+
+
+def images_for(bench: Bench, choice: Choice) -> int:
+    """How many images a refit in a search may see: each replaced layer runs all before it anew."""
+    adds = np.cumsum([layer.multiply_adds for layer in bench.network.layers])
+    replaced = [choice[layer.name].rank is not None for layer in bench.network.layers]
+    work = float(adds[replaced].sum())
+    return min(len(bench.fit), max(FEWEST, int(REFIT_WORK / max(work, 1.0))))
