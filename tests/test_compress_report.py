@@ -165,6 +165,13 @@ def test_the_users_own_score_is_not_told_to_be_on_unseen_images(report: Report) 
     assert "1,024 images that" not in text
 
 
+def test_few_images_are_told_to_be_few(report: Report) -> None:
+    few = replace(report, split={**report.split, "report": 60}, budget={"max_drop": 1.0})
+    told = "one image is 1.7 points, which is more than the budget: pass more images"
+    assert told in Reader(page(few)).text
+    assert "more than the budget" not in Reader(page(report)).text
+
+
 # The plot.
 
 

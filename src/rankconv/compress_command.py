@@ -289,7 +289,7 @@ def _layer_table(replaced: list[LayerRecord], count: int) -> Table:
     for layer in replaced:
         table.add_row(
             layer.name,
-            layer.kind,
+            layer.kind.replace("_", " "),
             f"{rank_text(layer.rank)} of {rank_text(layer.full_rank)}",
             seconds_text(layer.seconds_before),
             seconds_text(layer.seconds_after),

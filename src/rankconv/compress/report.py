@@ -244,6 +244,8 @@ def seen_text(report: Report, score: Score) -> str:
     told = f"The scores are those of {images:,} images that neither fitted nor chose anything"
     if score.name.startswith("top-1"):
         told += f"; one image is {100 / images:.2g} points"
+        if 100 / images > report.budget.get("max_drop", math.inf):
+            told += ", which is more than the budget: pass more images to know the drop"
     return told + "."
 
 
