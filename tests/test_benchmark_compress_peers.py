@@ -192,13 +192,14 @@ def test_a_run_goes_on_where_it_stopped_and_names_what_failed(
 
 def test_bad_names_and_settings_are_refused() -> None:
     run = load("run")
-    assert run.listed("aimet-spatial,musco", tuple(run.PEERS), "peer") == [
-        "aimet-spatial",
-        "aimet-spatial-8",
+    assert run.listed("tltorch,musco", tuple(run.PEERS), "peer") == [
+        "tltorch-tucker",
         "musco-vbmf",
         "musco-rate",
     ]
-    with pytest.raises(SystemExit, match="peer 'musc' is not one of aimet-spatial,"):
+    with pytest.raises(
+        SystemExit, match="peer 'musc' is not one of aimet-spatial, aimet-spatial-fit,"
+    ):
         run.listed("musc", tuple(run.PEERS), "peer")
     with pytest.raises(run.argparse.ArgumentTypeError, match="above 0 and below 1"):
         run.shares("0.5,1.5")

@@ -36,9 +36,13 @@ CALIBRATION = 2000
 # name -> (script, variant)
 PEERS = {
     "aimet-spatial": ("run_aimet.py", "spatial"),
+    "aimet-spatial-fit": ("run_aimet.py", "spatial-fit"),
     "aimet-spatial-8": ("run_aimet.py", "spatial-8"),
+    "aimet-spatial-fit-8": ("run_aimet.py", "spatial-fit-8"),
     "aimet-weight": ("run_aimet.py", "weight"),
+    "aimet-weight-fit": ("run_aimet.py", "weight-fit"),
     "aimet-weight-8": ("run_aimet.py", "weight-8"),
+    "aimet-weight-fit-8": ("run_aimet.py", "weight-fit-8"),
     "musco-vbmf": ("run_musco.py", "vbmf"),
     "musco-rate": ("run_musco.py", "rate"),
     "tltorch-tucker": ("run_tltorch.py", "tucker"),

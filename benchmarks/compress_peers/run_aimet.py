@@ -3,8 +3,8 @@
 As its guide for `ModelCompressor` has it: automatic mode, cost in multiply-adds, 10 candidates a
 layer, the first layer ignored. Each candidate of each layer is scored by the accuracy of the whole
 network on calibration images; AIMET keeps these scores in a file and takes them up again for
-another target, so they are computed once a network and scheme. The variants in multiples of 8 use
-its `multiplicity`, which the guide recommends for engines that work in blocks of channels.
+another target, so they are computed once a network and scheme. Its two further settings are tried
+too: a monotonic fit of the scores (`-fit`), and ranks in multiples of 8 (`-8`, `multiplicity`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import contextlib
 import shutil
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import runner
 import torch
 from torch import nn
 
-VARIANTS = ("spatial", "spatial-8", "weight", "weight-8")
+VARIANTS = tuple(
+    f"{scheme}{further}"
+    for scheme in ("spatial", "weight")
+    for further in ("", "-fit", "-8", "-fit-8")
+)
 IMAGES = 1000
 
 
@@ -55,6 +58,7 @@ def accuracy(
 
 def compress(network: nn.Module, job: runner.Job) -> tuple[nn.Module, dict[str, Any]]:
     import_torchvision()
+    from aimet_torch.common.comp_ratio_select import GreedyCompRatioSelectAlgo
     from aimet_torch.common.defs import CompressionScheme, CostMetric, RankSelectScheme
     from aimet_torch.compress import ModelCompressor
     from aimet_torch.defs import (
@@ -63,7 +67,7 @@ def compress(network: nn.Module, job: runner.Job) -> tuple[nn.Module, dict[str, 
         WeightSvdParameters,
     )
 
-    scheme, _, multiple = job.variant.partition("-")
+    scheme, *further = job.variant.split("-")
     x, y = job.images(IMAGES)
     evaluate = partial(accuracy, x=x, y=y)
     work = job.work.absolute()
@@ -77,6 +81,7 @@ def compress(network: nn.Module, job: runner.Job) -> tuple[nn.Module, dict[str, 
     greedy = GreedySelectionParameters(
         target_comp_ratio=Decimal(str(job.setting)),
         num_comp_ratio_candidates=10,
+        use_monotonic_fit="fit" in further,
         saved_eval_scores_dict=str(scores) if scores.exists() else None,
     )
     if scheme == "spatial":
@@ -97,18 +102,11 @@ def compress(network: nn.Module, job: runner.Job) -> tuple[nn.Module, dict[str, 
             input_shape=(1, *runner.SHAPE),
             compress_scheme=CompressionScheme[f"{scheme}_svd"],
             cost_metric=CostMetric.mac,
-            parameters=kind(kind.Mode.auto, automatic, multiplicity=int(multiple or 1)),
+            parameters=kind(kind.Mode.auto, automatic, multiplicity=8 if "8" in further else 1),
         )
-    if not scores.exists():
-        shutil.move(work / "data" / Path(written()).name, scores)
+        if not scores.exists():
+            shutil.move(GreedyCompRatioSelectAlgo.PICKLE_FILE_EVAL_DICT, scores)
     return compressed, {"images": len(y), "accuracy": evaluate(compressed)}
-
-
-def written() -> str:
-    """Where AIMET keeps the scores."""
-    from aimet_torch.common.comp_ratio_select import GreedyCompRatioSelectAlgo
-
-    return str(GreedyCompRatioSelectAlgo.PICKLE_FILE_EVAL_DICT)
 
 
 if __name__ == "__main__":
