@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rankconv.compress.amounts import affordable
 from rankconv.compress.data import Data
 from rankconv.compress.metrics import Metric, Part, surrogate
 from rankconv.compress.network import Inputs, Network, predictions
@@ -18,7 +19,7 @@ from rankconv.compress.verify import speedups, timed
 Array = NDArray[Any]
 CHECK_SECONDS = 1.0  # of timing for each candidate
 REFIT_WORK = 1e11  # multiply-adds of the network in one refit, about
-FEWEST = 256  # images that a refit sees, where there are as many
+REFIT_PIXELS = 2**17  # at least, of all its images
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,4 +64,6 @@ def images_for(bench: Bench, choice: Choice) -> int:
     adds = np.cumsum([layer.multiply_adds for layer in bench.network.layers])
     replaced = [choice[layer.name].rank is not None for layer in bench.network.layers]
     work = float(adds[replaced].sum())
-    return min(len(bench.fit), max(FEWEST, int(REFIT_WORK / max(work, 1.0))))
+    return affordable(
+        bench.network, len(bench.fit), adds=work, work=REFIT_WORK, pixels=REFIT_PIXELS
+    )

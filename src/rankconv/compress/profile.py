@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rankconv.compress.amounts import affordable
 from rankconv.compress.blanks import Rank, ranks
 from rankconv.compress.data import Data
 from rankconv.compress.fits import LayerFits, kinds_for
@@ -36,7 +37,8 @@ MOST_ERROR = 0.6  # of a layer's output: worse is of no use to any network
 FASTER = 0.97  # of the layer's seconds: what is slower than that is no option
 PROBES = (0.1, 0.3)  # errors at which the harm of a layer is measured
 PROBE_WORK = 3e11  # multiply-adds of all probes together, about
-PROBE_IMAGES = (64, 512)
+PROBE_PIXELS = 2**16  # of their images, at least
+FIT_WORK, FIT_PIXELS = 2e11, 2**17
 SAMPLES = 15_000  # patches of a layer
 
 
@@ -145,7 +147,10 @@ def _errors(
     wanted = [name for name, some in candidates.items() if some]
     if progress is not None:
         progress("fitting layers", 0, len(wanted))
-    read = collect(network, fit.inputs, wanted, samples=SAMPLES, seed=seed)
+    adds = float(sum(layer.multiply_adds for layer in network.layers))
+    images = affordable(network, len(fit), adds=adds, work=FIT_WORK, pixels=FIT_PIXELS)
+    few = tuple(array[:images] for array in fit.inputs)
+    read = collect(network, few, wanted, samples=SAMPLES, seed=seed)
     for done, (name, moments) in enumerate(read):
         if progress is not None:
             progress("fitting layers", done, len(wanted))
@@ -185,9 +190,9 @@ def _harm(
     runs = sum(map(len, probes.values()))
     if not runs:
         return {}
-    work = sum(layer.multiply_adds for layer in network.layers) * runs
-    images = int(np.clip(PROBE_WORK / max(work, 1), *PROBE_IMAGES))
-    few = part.data.take(np.arange(min(images, len(part.data))))
+    adds = float(sum(layer.multiply_adds for layer in network.layers)) * runs
+    images = affordable(network, len(part.data), adds=adds, work=PROBE_WORK, pixels=PROBE_PIXELS)
+    few = part.data.take(np.arange(images))
     original = part.original[: len(few)]
     small = Part(few, original)
     base = None if metric.score is None else metric.measure(network, small, outputs=original)
