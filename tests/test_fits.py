@@ -204,6 +204,12 @@ def test_inputs_that_never_change_and_dead_channels():
         fit = LayerFits(layer, moments_of(layer, still, outputs)).fit(kind)
         assert fit.output_error == 0 or fit.output_error < 1e-6
         assert rest_of(fit.replacement, still, outputs) < 1e-9
+    for mean in (1e5, 1e7):  # the variance is 1e-10 and 1e-14 of the squared mean
+        far = mean + np.random.default_rng(6).standard_normal((2, 3, 6, 6))
+        outputs = layer_by_torch(weight, {}, far)
+        for kind in KINDS:
+            fit = LayerFits(layer, moments_of(layer, far, outputs)).fit(kind)
+            assert relative(fit.replacement.chain.dense(), weight) < 1e-6
     half = np.random.default_rng(6).standard_normal((2, 3, 6, 6))
     half[:, 1] = 0
     outputs = layer_by_torch(weight, {}, half)

@@ -35,6 +35,7 @@ from rankconv.stages import Factorization, Stage
 
 Array = NDArray[Any]
 RIDGE = 1e-6  # of the covariance's mean diagonal
+ROUNDING = 1e-15  # of the squared mean, in each of the numbers of a patch
 STILL = 1e-14  # of the squared mean: what a variance may be by rounding alone
 BUILDS: dict[str, two_factors.Build] = {
     "spatial_svd": spatial_svd.stages,
@@ -84,11 +85,11 @@ class LayerFits:
         self._W = weight if target is None else self._scaled(target).reshape(weight.shape)
         mean = float(np.trace(moments.covariance, axis1=1, axis2=2).sum())
         mean /= moments.mean.size
-        # Inputs that never change leave the weight's own norm.
-        varied = mean > STILL * float((moments.mean**2).mean())
-        S = moments.covariance / mean if varied else np.zeros_like(moments.covariance)
+        S = moments.covariance / mean if mean > 0 else np.zeros_like(moments.covariance)
+        # What rounding leaves of large means is lifted too; without variance that is all there is.
+        blur = ROUNDING * S.shape[1] * float((moments.mean**2).mean())
         at = np.arange(S.shape[1])
-        S[:, at, at] += ridge if varied else 1.0
+        S[:, at, at] += ridge + blur / mean if mean > 0 else 1.0
         self._S = S
         self._nested: dict[str, Nested] = {}
         self._outputs: dict[int, tuple[Array, Array]] = {}
