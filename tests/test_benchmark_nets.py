@@ -51,7 +51,7 @@ def pixels(count: int) -> Any:
     return np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("name", "weights"), [("vgg", 1_148_874), ("depthwise", 219_466)])
+@pytest.mark.parametrize(("name", "weights"), [("vgg", 1_148_874), ("depthwise", 217_354)])
 def test_shapes_of_the_own_nets(name: str, weights: int) -> None:
     network = load("nets").NETS[name]().eval()
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
@@ -138,7 +138,7 @@ def test_stopped_training_goes_on_as_if_never_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = load("train")
-    recipe = train.Recipe("depthwise", epochs=2, whole_epochs=1, batch=20)
+    recipe = train.Recipe("depthwise", epochs=2, falling_epochs=1, whole_epochs=1, batch=20)
     data, labels = pixels(60), np.arange(60) % 10
 
     def run(folder: Path, seed: int) -> Any:
@@ -161,7 +161,7 @@ def test_stopped_training_goes_on_as_if_never_stopped(
     resumed = run(tmp_path / "stopped", 1)  # the first weights come from the checkpoint
     for key, tensor in whole.items():
         assert torch.equal(resumed[key], tensor), key
-    other = train.Recipe("depthwise", epochs=2, whole_epochs=1, batch=20, seed=1)
+    other = train.Recipe("depthwise", epochs=2, falling_epochs=1, whole_epochs=1, batch=20, seed=1)
     with pytest.raises(ValueError, match="seed=0 there, 1 here"):
         train.train(small_network(), data, labels, other, "digest", tmp_path / "stopped")
 
@@ -179,7 +179,7 @@ def test_the_rate_rises_stays_and_falls(tmp_path: Path, monkeypatch: pytest.Monk
     tiny = torch.nn.Sequential(
         torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 10)
     )
-    recipe = train.Recipe("vgg", epochs=4, whole_epochs=2, batch=5, peak_rate=0.4)
+    recipe = train.Recipe("vgg", epochs=4, falling_epochs=2, whole_epochs=1, batch=5, peak_rate=0.4)
     train.train(tiny, pixels(20), np.arange(20) % 10, recipe, "digest", tmp_path)
     wanted = [0.1, 0.2, 0.3, *[0.4] * 6, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05]
     np.testing.assert_allclose(rates, wanted, rtol=1e-6)

@@ -34,11 +34,11 @@ def depthwise() -> nn.Sequential:
     """A net of 5x5 depthwise and 1x1 convolutions in turn, after a first 3x3 convolution.
 
     Takes (N, 3, 32, 32), gives (N, 10) logits. Blocks of MobileNet (arXiv:1704.04861, section 3)
-    with larger kernels; the blocks that halve the image do it in their depthwise layer.
+    with larger kernels. The first layer halves the image, as there: it makes training cheap.
     """
-    layers = _normed(nn.Conv2d(3, 32, 3, padding=1, bias=False))
-    channels = 32
-    for width, stride in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (256, 1)):
+    layers = _normed(nn.Conv2d(3, 64, 3, 2, padding=1, bias=False))
+    channels = 64
+    for width, stride in ((128, 1), (128, 1), (256, 2), (256, 1), (256, 1)):
         layers += _normed(
             nn.Conv2d(channels, channels, 5, stride, padding=2, groups=channels, bias=False)
         )

@@ -6,11 +6,11 @@
 The data is found through --data or RANKCONV_DATA. Stopped at any moment, the same command goes on
 from the last whole epoch. One thread, bfloat16 where the processor gains from it.
 
-SGD with Nesterov momentum and label smoothing. The first epochs, after one in which the learning
-rate rises, keep it at its peak and see crops of 24 x 24 pixels, which cost half as much; in the
-last ones it falls to zero in a straight line, and they see whole images, shifted by up to 4
-pixels. Each image is mirrored in every second epoch (Jordan, arXiv:2404.00498, section 3.6). The
-test images are looked at once, after the end.
+SGD with Nesterov momentum and label smoothing. The learning rate rises in the first epoch, keeps
+its peak, and falls to zero in a straight line in the last ones. The first epochs see crops of 24 x
+24 pixels, which cost half as much, the last ones whole images, shifted by up to 4 pixels. Each
+image is mirrored in every second epoch (Jordan, arXiv:2404.00498, section 3.6). The test images
+are looked at once, after the end.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Recipe:
 
     net: str
     epochs: int
-    whole_epochs: int  # the last ones, on whole images and at a falling rate
+    falling_epochs: int  # the last ones, at a falling rate
+    whole_epochs: int  # the last ones, on whole images
     batch: int = 250
     peak_rate: float = 0.2
     momentum: float = 0.9
@@ -53,8 +54,8 @@ class Recipe:
 
 
 RECIPES = {
-    "vgg": Recipe("vgg", epochs=12, whole_epochs=5),
-    "depthwise": Recipe("depthwise", epochs=10, whole_epochs=4),
+    "vgg": Recipe("vgg", epochs=8, falling_epochs=3, whole_epochs=1),
+    "depthwise": Recipe("depthwise", epochs=5, falling_epochs=3, whole_epochs=1),
 }
 SMALL, WHOLE, SHIFT = 24, 32, 4
 
@@ -114,7 +115,7 @@ def train(
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: min(
-            (step + 1) / steps, 1, (recipe.epochs - step / steps) / recipe.whole_epochs
+            (step + 1) / steps, 1, (recipe.epochs - step / steps) / recipe.falling_epochs
         ),
     )
     random = torch.Generator().manual_seed(recipe.seed)
