@@ -113,7 +113,7 @@ def compress(
     )
     tuning_files.save(tuning, known)
     bench = Bench(network, parts.fit, chooser, score, base, one_batch, threads, seed)
-    found = _found(bench, table, aim, progress)
+    found = _found(bench, table, aim, now, progress)
     best = _best(found, aim)
     entries = [Entry("original", "original", network)]
     entries += [_entry(candidate, i) for i, candidate in enumerate(sorted(found, key=_speed))]
@@ -215,7 +215,9 @@ def _batch(inputs: Inputs, size: int) -> Inputs:
     return tuple(array[index] for array in inputs)
 
 
-def _found(bench: Bench, table: Profile, aim: Budget, progress: Progress | None) -> list[Candidate]:
+def _found(
+    bench: Bench, table: Profile, aim: Budget, seconds: float, progress: Progress | None
+) -> list[Candidate]:
     """Candidates along the front; the best of them fitted anew on all images where it had few."""
     if aim.speedup is not None and aim.speedup <= 1:
         return []
@@ -228,7 +230,7 @@ def _found(bench: Bench, table: Profile, aim: Budget, progress: Progress | None)
         count += 1
         return evaluate(bench, choice, images=images or images_for(bench, choice))
 
-    found = search(table.options, aim, at)
+    found = search(table.options, aim, at, seconds=seconds)
     best = _best(found, aim)
     if best is not None and images_for(bench, best.choice) < len(bench.fit):
         again = at(best.choice, len(bench.fit))

@@ -21,6 +21,7 @@ MOST = 7  # with the rest of the front
 AROUND = (0.3, 3.0, 0.1, 8.0, 0.03)  # times the harm that the budget allows: where else to look
 APART = 1.6  # as near as this to one that was measured there is nothing to see
 NEAR = 1.12  # two ends of a bracket that are as near as this need no third between them
+NEAR_SECONDS = 1.03  # the same for times
 SAFETY = 0.9  # of the budget is aimed at
 
 
@@ -54,8 +55,13 @@ class Budget:
     speedup: float | None
 
 
-def search(options: Sequence[Option], budget: Budget, evaluate: Evaluate) -> list[Candidate]:
-    """Candidates along the front, all those around the budget's end of it included."""
+def search(
+    options: Sequence[Option], budget: Budget, evaluate: Evaluate, *, seconds: float = 0.0
+) -> list[Candidate]:
+    """Candidates along the front, all those around the budget's end of it included.
+
+    `seconds` are those of the whole original, of which the layers are the larger part.
+    """
     found: list[Candidate] = []
     known: dict[tuple[tuple[str, str, str], ...], Candidate] = {}
 
@@ -72,7 +78,7 @@ def search(options: Sequence[Option], budget: Budget, evaluate: Evaluate) -> lis
         _by_drop(options, budget.max_drop, at, found)
     else:
         assert budget.speedup is not None
-        _by_speed(options, budget.speedup, at, found)
+        _by_speed(options, budget.speedup, seconds, at, found)
     inside = [c for c in found if within(c, budget, found)]
     if found:
         _fill(options, at, found, _centre(inside or found, budget).predicted)
@@ -155,29 +161,30 @@ def _next(
 def _by_speed(
     options: Sequence[Option],
     wanted: float,
+    whole: float,
     at: Callable[[Choice], Candidate | None],
     found: list[Candidate],
 ) -> None:
     names = _layers(options)
-    slowest = sum(max(o.seconds for o in options if o.layer == n) for n in names)
     fastest = sum(min(o.seconds for o in options if o.layer == n) for n in names)
     dense = sum(o.seconds for o in options if o.kind == "dense")
-    low, high = fastest * (1 + 1e-9), min(slowest, dense)  # low is fast enough, or nothing is
-    target = max(low, dense / wanted)
+    whole = max(whole, dense)  # what lies between the layers stays as it is
+    low, high = fastest * (1 + 1e-9), dense  # low is fast enough, or nothing is
+    target = min(max(low, dense - whole * (1 - 1 / wanted)), high)
     for _ in range(EVALUATIONS):
         candidate = at(choose(options, seconds=target))
         if candidate is None:
-            if high / low < NEAR ** (1 / 4):
-                break
+            if high / low < NEAR_SECONDS:
+                return
             target = math.sqrt(low * target)
             continue
         if candidate.speedup >= wanted:
             low = target
         else:
             high = target
-        if high / low < NEAR ** (1 / 4) or (candidate.speedup < wanted and target <= low):
-            break
-        target *= candidate.speedup / (wanted * 1.01)
+        if high / low < NEAR_SECONDS:
+            return
+        target -= whole * (1 / candidate.speedup - 1 / (1.01 * wanted))
         if not low < target < high:
             target = math.sqrt(low * high)
 
