@@ -103,7 +103,9 @@ def test_it_is_faster_within_the_budget_and_the_original_stays(clock):
     assert chosen.speedup > 1.5
     assert chosen.drop < 10
     assert report.engine.startswith("PyTorch")
-    assert report.command == "rankconv.nn.compress(model, data, max_drop=10, threads=1, batch=1)"
+    assert report.command == (
+        "rankconv.nn.compress(model, data, max_drop=10, metric='output_error', threads=1, batch=1)"
+    )
     assert told
     x = images(8)
     with torch.no_grad():

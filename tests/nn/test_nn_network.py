@@ -283,7 +283,10 @@ def test_one_dimension_and_linear_layers_over_positions():
         assert type(swapped.model.first) is LowRankConv1d
         for name in ("first", "second"):
             dense = swapped.model.get_submodule(name).to_dense()
-            assert repr(dense) == repr(network.model.get_submodule(name))
+            conv, low = network.model.get_submodule(name), swapped.model.get_submodule(name)
+            assert repr(dense) == repr(conv)
+            for attribute in ("kernel_size", "stride", "padding", "dilation", "groups"):
+                assert getattr(low, attribute) == getattr(conv, attribute)
             weight = network.model.get_submodule(name).weight
             torch.testing.assert_close(dense.weight, weight, rtol=1e-4, atol=1e-5)
     for layer in network.layers:

@@ -2,6 +2,7 @@
 
 from rankconv.nn.compressing import compress
 from rankconv.nn.converting import dense_copy, low_rank_copy
+from rankconv.nn.export import to_onnx
 from rankconv.nn.fine_tuning import TuningRecord, fine_tune
 from rankconv.nn.folding import fold_batch_norm
 from rankconv.nn.low_rank import LowRankConv2d
@@ -29,5 +30,6 @@ __all__ = [
     "project_",
     "spectral_init",
     "stable_rank",
+    "to_onnx",
     "trailing_penalty",
 ]

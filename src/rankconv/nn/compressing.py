@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,22 +103,23 @@ def compress(
         quantize=quantized if int8 else None,
         tuning=tuning,
         progress=progress,
-        command=_command(max_drop, speedup, seconds, threads, batch, int8),
+        command=_command(
+            {"max_drop": max_drop, "speedup": speedup, "seconds": seconds},
+            metric=metric,
+            evaluate=getattr(evaluate, "__name__", None),
+            kinds=None if tuple(kinds) == tuple(KINDS) else tuple(kinds),
+            threads=threads,
+            batch=batch,
+            int8=int8 or None,
+            seed=seed or None,
+        ),
         seed=seed,
     )
     return network.swap(found.replacements).model, found.report
 
 
-def _command(
-    max_drop: float | None,
-    speedup: float | None,
-    seconds: float | None,
-    threads: int,
-    batch: int,
-    int8: bool,
-) -> str:
+def _command(budget: Mapping[str, float | None], **options: Any) -> str:
     """The call, to be repeated."""
-    budget = {"max_drop": max_drop, "speedup": speedup, "seconds": seconds}
     words = [f"{name}={value!r}" for name, value in budget.items() if value is not None]
-    words += [f"threads={threads}", f"batch={batch}", *(["int8=True"] if int8 else [])]
+    words += [f"{name}={value!r}" for name, value in options.items() if value is not None]
     return f"rankconv.nn.compress(model, data, {', '.join(words)})"

@@ -100,9 +100,8 @@ class LowRankConv1d(nn.Module):
         chain = replacement.chain
         _check(chain.shape, (*conv.weight.shape[:2], 1, conv.weight.shape[2]))
         self.in_channels, self.out_channels = conv.in_channels, conv.out_channels
-        (self.kernel_size,), (self.stride,) = conv.kernel_size, conv.stride
-        (self.dilation,), self.groups = conv.dilation, conv.groups
-        self.padding = conv.padding if isinstance(conv.padding, str) else conv.padding[0]
+        self.kernel_size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
+        self.dilation, self.groups = conv.dilation, conv.groups
         self.padding_mode = conv.padding_mode
         self.kind, self.rank = chain.kind, chain.rank
         self._pad = (
@@ -126,15 +125,15 @@ class LowRankConv1d(nn.Module):
 
     def to_dense(self) -> nn.Conv1d:
         """One `nn.Conv1d` that computes the same."""
-        shape = self.out_channels, self.in_channels // self.groups, 1, self.kernel_size
+        shape = self.out_channels, self.in_channels // self.groups, 1, self.kernel_size[0]
         weight = chains.dense_weight(list(self.chain), shape, self.in_channels).detach()[:, :, 0]
         conv = nn.Conv1d(
             self.in_channels,
             self.out_channels,
-            self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
+            self.kernel_size[0],
+            stride=self.stride[0],
+            padding=self.padding if isinstance(self.padding, str) else self.padding[0],
+            dilation=self.dilation[0],
             groups=self.groups,
             bias=self.bias is not None,
             padding_mode=self.padding_mode,
