@@ -211,6 +211,48 @@ def reproduce(
 
 
 @app.command()
+def sweep(
+    data: Annotated[
+        Path | None, typer.Option(help="The images, as for reproduce (see reproduce --help).")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The folder; each run has one of its own in it.")
+    ] = Path("runs/sweep"),
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "0,1,2",
+    train_ranks: Annotated[
+        str, typer.Option(help="Ranks to train towards, with commas; 'free' is without one.")
+    ] = "free,1,2",
+    train_methods: Annotated[
+        str, typer.Option(help="Ways of training, with commas (see reproduce --train-method).")
+    ] = "projection",
+    filter_sizes: Annotated[str, typer.Option(help="Filter sizes, with commas.")] = "5",
+    model: Annotated[str, typer.Option(help="'paper', 'lenet' or 'vgg'.")] = "paper",
+    image_size: Annotated[int, typer.Option(min=8, help="Size that images are resampled to.")] = 32,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 40,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Only test by this method ('rank 1', ...); may be repeated."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads for every method alike.")] = 1,
+) -> None:
+    """Run the experiment for every seed, rank, way of training and filter size; show a table.
+
+    Stopped at any moment, the same command goes on where it was.
+
+    Example: rankconv sweep --seeds 0,1,2 --train-ranks free,1 --method "rank 1"
+    """
+    commands.sweep(
+        console, data, out,
+        seeds=seeds, train_ranks=train_ranks, train_methods=train_methods,
+        filter_sizes=filter_sizes,
+        settings={
+            "epochs": epochs, "model": model, "image_size": image_size, "threads": threads,
+            "methods": tuple(method) if method else None,
+        },
+    )  # fmt: skip
+
+
+@app.command()
 def report(
     log: Annotated[Path, typer.Argument(help="The log.jsonl of a run, or its folder.")],
     out: Annotated[
@@ -220,9 +262,18 @@ def report(
         Path | None,
         typer.Option(help="The data of the run, to show its test images (see reproduce --help)."),
     ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Another run, whose accuracy is drawn into the same picture; may be repeated."
+        ),
+    ] = None,
 ) -> None:
-    """Write report.html and its figures as PNG and SVG from the log of a run."""
-    commands.report(console, log, out, data)
+    """Write report.html and its figures as PNG and SVG from the log of a run.
+
+    Example: rankconv report runs/rank-1 --beside runs/free
+    """
+    commands.report(console, log, out, data, beside or [])
 
 
 @app.command("filter")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -116,20 +116,103 @@ def _show_epoch(console: Console, accuracy: dict[str, float]) -> None:
     console.print(f"epoch {accuracy['epoch']:>3.0f}  " + "  ".join(parts), highlight=False)
 
 
-def report(console: Console, log: Path, out: Path | None, data_path: Path | None) -> None:
-    """Write the report of a log; with data also the sample images."""
+def sweep(
+    console: Console,
+    data_path: Path | None,
+    out: Path,
+    *,
+    seeds: str,
+    train_ranks: str,
+    train_methods: str,
+    filter_sizes: str,
+    settings: dict[str, Any],
+) -> None:
+    """Run the grid that the words describe, then show what each setting reached."""
+    from rankconv.paper import experiment
+    from rankconv.paper import sweep as sweeps
+
+    base = experiment.Config(**settings, filter_size=_numbers(filter_sizes, "--filter-sizes")[0])
+    runs = sweeps.grid(
+        base,
+        seeds=_numbers(seeds, "--seeds"),
+        ranks=[
+            None if word == "free" else _number(word, "--train-ranks")
+            for word in _words(train_ranks)
+        ],
+        train_methods=_words(train_methods),
+        filter_sizes=_numbers(filter_sizes, "--filter-sizes"),
+    )
+    data = load_data(console, data_path, color=base.color)
+    flip = not data.name.startswith("MNIST")
+    runs = tuple(replace(run, config=replace(run.config, flip=flip)) for run in runs)
+    for record in sweeps.sweep(runs, data, out):
+        if record["type"] == "sweep":
+            state = ", ended before" if record["ended"] else ""
+            console.print(
+                f"{record['number']}/{record['total']} {record['name']}{state}", highlight=False
+            )
+        elif record["type"] == "epoch":
+            console.print(
+                f"  epoch {record['epoch']:>3}  training {record['train_accuracy']:.4f}",
+                highlight=False,
+            )
+    logs = sweeps.read_all(out, warn=lambda text: console.print(f"[yellow]{text}[/]"))
+    found = Table("trained", "tested", "seeds", "accuracy", "lowest", "highest")
+    for row in sweeps.table(logs):
+        found.add_row(
+            row.name,
+            "as it is" if row.rank is None else f"at rank {row.rank}",
+            ", ".join(map(str, row.seeds)),
+            *(f"{value:.4f}" for value in (row.mean, min(row.accuracies), max(row.accuracies))),
+        )
+    console.print(found)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    found = [_number(word, option) for word in _words(text)]
+    if not found:
+        raise ValueError(f"{option} is empty: pass at least one number")
+    return found
+
+
+def _number(word: str, option: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(f"{option}: {word!r} is not a whole number") from None
+
+
+def report(
+    console: Console,
+    log: Path,
+    out: Path | None,
+    data_path: Path | None,
+    beside: Sequence[Path] = (),
+) -> None:
+    """Write the report of a log; with data also the sample images, with other runs their curves."""
+    log = _log(log)
+    images = None if data_path is None else np.asarray(load_data(console, data_path).test_images)
+    others = [_log(path) for path in beside]
+    _write_report(console, log, out or log.parent / "report", images, others)
+
+
+def _log(path: Path) -> Path:
     from rankconv.paper import logfile
 
-    log = log / logfile.LOG if log.is_dir() else log
-    images = None if data_path is None else np.asarray(load_data(console, data_path).test_images)
-    _write_report(console, log, out or log.parent / "report", images)
+    return path / logfile.LOG if path.is_dir() else path
 
 
-def _write_report(console: Console, log: Path, out: Path, images: Any) -> None:
+def _write_report(
+    console: Console, log: Path, out: Path, images: Any, beside: Sequence[Path] = ()
+) -> None:
     from rankconv.paper.report import write_report
 
     with console.status("writing the report"):
-        page = write_report(log, out, test_images=images)
+        page = write_report(log, out, test_images=images, beside=beside)
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
 
 

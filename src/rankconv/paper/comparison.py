@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rankconv.drawing.wording import percent_text, points_text, seconds_text, times_text
 from rankconv.paper import reference
+from rankconv.paper.model import FILTER_SIZE, IMAGE_SIZE
 from rankconv.paper.runlog import Log
 from rankconv.paper.summary import (
     Summary,
@@ -40,6 +41,12 @@ def same_data(log: Log) -> bool:
     sizes = log.data["train"], log.data["test"]
     named = "cifar" in str(log.data["name"]).lower()
     return named and sizes == (reference.TRAIN_IMAGES, reference.TEST_IMAGES)
+
+
+def same_network(log: Log) -> bool:
+    """Whether the run was of the paper's network, filter size and image size."""
+    ours = {"model": "paper", "filter_size": FILTER_SIZE, "image_size": IMAGE_SIZE}
+    return all(log.config.get(name, value) == value for name, value in ours.items())
 
 
 def compare(log: Log) -> tuple[Row, ...]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from rankconv.drawing.wording import percent_text, points_text, seconds_text, times_text
 from rankconv.paper import reference
 from rankconv.paper.charts.filters import layers
-from rankconv.paper.comparison import same_data
+from rankconv.paper.comparison import same_data, same_network
 from rankconv.paper.runlog import Log
 from rankconv.paper.summary import (
     Summary,
@@ -31,7 +31,12 @@ class Tile:
 
 
 def tiles(log: Log) -> tuple[Tile, ...]:
-    """The four numbers on top of the report, as far as the run holds them."""
+    """The four numbers on top of the report, as far as the run holds them.
+
+    None for another network than the paper's.
+    """
+    if not same_network(log):
+        return ()
     rows = {summary.method.key: summary for summary in summarise(log)}
     found = []
     if (exact := rows.get(reference.PYTORCH)) is not None:
@@ -60,6 +65,8 @@ def tiles(log: Log) -> tuple[Tile, ...]:
 def findings(log: Log) -> tuple[str, ...]:
     """What the run shows, one sentence a finding, in the order of the paper's analysis."""
     rows = {summary.method.key: summary for summary in summarise(log)}
+    if not same_network(log):
+        return (*_exactness(log), *_fastest(log, rows, among="Of the others"))
     return tuple(
         sentence
         for part in (
@@ -175,7 +182,9 @@ def _rank_1(log: Log) -> Iterator[str]:
     yield text + "."
 
 
-def _fastest(log: Log, rows: dict[str, Summary]) -> Iterator[str]:
+def _fastest(
+    log: Log, rows: dict[str, Summary], *, among: str = "Beyond the paper"
+) -> Iterator[str]:
     extra = [
         s
         for s in rows.values()
@@ -186,6 +195,6 @@ def _fastest(log: Log, rows: dict[str, Summary]) -> Iterator[str]:
     best = min(extra, key=lambda summary: summary.seconds)
     if factor := times_as_fast(log, best.method.key):
         yield (
-            f"Beyond the paper, the fastest exact method one by one is {best.method.label}: "
+            f"{among}, the fastest exact method one by one is {best.method.label}: "
             f"{seconds_text(best.seconds)}, {times_text(factor)} as fast as PyTorch."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from rankconv.drawing.palette import COLOURS
 from rankconv.drawing.wording import percent_text, seconds_text, times_text
 from rankconv.paper import reference
 from rankconv.paper.charts import Chart, SampleChart, bars, curves, filters, points
-from rankconv.paper.comparison import compare, same_data
+from rankconv.paper.comparison import compare, same_data, same_network
 from rankconv.paper.figures import draw, save
 from rankconv.paper.figures.files import png
 from rankconv.paper.findings import findings, tiles
@@ -59,6 +60,10 @@ _OPTIONS = (
     "project_every",
     "penalty",
     "rank_epochs",
+    "train_share",
+    "model",
+    "filter_size",
+    "image_size",
 )
 
 
@@ -74,7 +79,11 @@ class Section:
 
 
 def write_report(
-    log: Path | str, out: Path | str, *, test_images: NDArray[np.generic] | None = None
+    log: Path | str,
+    out: Path | str,
+    *,
+    test_images: NDArray[np.generic] | None = None,
+    beside: Sequence[Path | str] = (),
 ) -> Path:
     """Write a run's report: `report.html`, which needs no other file, and `figures/`.
 
@@ -85,6 +94,7 @@ def write_report(
         log: the JSON Lines log of the run, finished or not.
         out: a folder, made if missing.
         test_images: grey test images (N, height, width), for pictures of the logged samples.
+        beside: logs of other runs, whose accuracy is drawn into one picture with this run's.
 
     Returns:
         The path of `report.html`.
@@ -97,8 +107,10 @@ def write_report(
     if not run.epochs or not run.trials:
         raise LogError(f"{run.path}: no epoch has been trained and tested yet; run it a bit longer")
     out = Path(out)
-    chapters = sections(run, test_images)
-    charts = _present(points.beside_paper(run), *(c for part in chapters for c in part.charts))
+    others = tuple(read_log(path) for path in beside)
+    chapters = sections(run, test_images, others)
+    published = points.beside_paper(run) if same_network(run) else None
+    charts = _present(published, *(c for part in chapters for c in part.charts))
     for chart in charts:
         if not _is_table(chart):
             save(draw(chart), out / "figures", chart.key)
@@ -107,7 +119,9 @@ def write_report(
     return page
 
 
-def sections(log: Log, test_images: NDArray[np.generic] | None = None) -> tuple[Section, ...]:
+def sections(
+    log: Log, test_images: NDArray[np.generic] | None = None, beside: Sequence[Log] = ()
+) -> tuple[Section, ...]:
     """All charts that a log has the data for, under the headings of the page."""
     found = (
         Section(
@@ -130,6 +144,13 @@ def sections(log: Log, test_images: NDArray[np.generic] | None = None) -> tuple[
             "Accuracy",
             "What each rank costs in accuracy.",
             _present(curves.testing_accuracy(log), bars.average_accuracy(log)),
+        ),
+        Section(
+            "beside",
+            "Beside other runs",
+            "Beside",
+            "Runs that were trained otherwise, each at the rank it was trained for.",
+            _present(curves.overlaid((log, *beside)) if beside else None),
         ),
         Section(
             "trade",
@@ -199,8 +220,9 @@ def _page(log: Log, chapters: tuple[Section, ...], charts: tuple[Chart, ...]) ->
     return templates.get_template("report.html.j2").render(
         log=log,
         sections=chapters,
-        beside=points.beside_paper(log),
-        rows=compare(log),
+        beside=points.beside_paper(log) if same_network(log) else None,
+        rows=compare(log) if same_network(log) else (),
+        same_network=same_network(log),
         complete=complete_epochs(log),
         tested=max(trial.epoch for trial in log.trials),
         tiles=tiles(log),

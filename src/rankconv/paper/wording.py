@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rankconv.paper.records import Log
+
 
 def images_text(count: int) -> str:
     """How many test images a time stands for.
@@ -19,3 +21,19 @@ def epochs_text(count: int) -> str:
     ('1 epoch', '250 epochs')
     """
     return "1 epoch" if count == 1 else f"{count:,} epochs"
+
+
+def training_text(log: Log) -> str:
+    """How a run was trained: 'freely', 'projection to rank 1'.
+
+    The rank is that of the filters at the end.
+    """
+    rank, method = log.config.get("train_rank"), str(log.config.get("train_method"))
+    share = log.config.get("train_share")
+    if rank is None and share is None:
+        return "freely"
+    words = {"factors": "factors of", "penalty": "penalty beyond", "projection": "projection to"}
+    target = f"rank {rank}"
+    if share is not None:
+        target = f"{100 * float(share):g} % of the multiply-adds"
+    return f"{words.get(method, method)} {target}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rankconv.paper import reference
 from rankconv.paper.charts import Line, LineChart
+from rankconv.paper.comparison import same_network
 from rankconv.paper.palette import slots
 from rankconv.paper.runlog import Log, Method
-from rankconv.paper.wording import images_text
+from rankconv.paper.wording import images_text, training_text
 
 _FEW = 8  # so few points are marked one by one
 
@@ -83,22 +86,68 @@ def extra_time(log: Log) -> LineChart | None:
 
 def testing_accuracy(log: Log) -> LineChart | None:
     """Figure 9: test accuracy after each epoch."""
-    methods = _group(log, "paper")
+    published = same_network(log)
+    methods = _group(log, "paper") + ([] if published else _group(log, "extra"))
     if not methods:
         return None
     lines = [_line(log, method, accuracy=True) for method in methods]
+    caption = (
+        "The paper's figure 9. Rank 5 is exact for a 5×5 filter, so its dashed curve must lie "
+        "on PyTorch's. "
+        if published
+        else "Exact methods must lie on PyTorch's curve. "
+    )
     return LineChart(
-        key="figure-9-test-accuracy",
+        key="figure-9-test-accuracy" if published else "test-accuracy",
         title="Test accuracy",
-        caption=(
-            "The paper's figure 9. Rank 5 is exact for a 5×5 filter, so its dashed curve must lie "
-            "on PyTorch's. The dotted line is chance."
-        ),
+        caption=caption + "The dotted line is chance.",
         x_label="Epoch",
         y_label="Test accuracy",
         lines=tuple(lines),
         unit="%",
         levels=(("chance", 1 / len(log.classes)),),
+    )
+
+
+def overlaid(logs: Sequence[Log]) -> LineChart:
+    """Test accuracy of several runs: each at the rank it was trained for, free ones also cut.
+
+    A run trained freely has a line as PyTorch computes it, and a dotted one at each rank that
+    another run was trained for.
+    """
+    ranks = {rank for log in logs if (rank := log.config.get("train_rank")) is not None}
+    found: dict[str, Line] = {}
+    for log in logs:
+        trained = log.config.get("train_rank")
+        keys = ["rank -1", *(f"rank {r}" for r in sorted(ranks))]
+        if trained is not None:
+            keys = [f"rank {trained}" if log.has(f"rank {trained}") else "rank -1"]
+        for key in keys:
+            trials = log.of(key)
+            if not trials:
+                continue
+            cut = "" if trained is not None or key == "rank -1" else f", then cut to {key}"
+            name = f"{training_text(log)}{cut}"
+            if name in found:
+                name += f", seed {log.config.get('seed')}"
+            found[name] = Line(
+                name=name,
+                x=tuple(trial.epoch for trial in trials),
+                y=tuple(trial.accuracy for trial in trials),
+                colour=f"extra {len(found) % 8}",
+                dash="dot" if cut else "solid",
+                width=3.0 if key == "rank -1" else 1.8,
+                markers=len(trials) <= _FEW,
+            )
+    return LineChart(
+        key="beside-other-runs",
+        title="Trained freely, and towards low rank",
+        caption="Test accuracy after each epoch. The dotted line is chance.",
+        x_label="Epoch",
+        y_label="Test accuracy",
+        lines=tuple(found.values()),
+        unit="%",
+        levels=(("chance", 1 / len(logs[0].classes)),),
     )
 
 
@@ -140,7 +189,8 @@ def _line(log: Log, method: Method, *, accuracy: bool = False) -> Line:
     seen = f" (on {fewest:,} images)" if scaled and accuracy else ""
     sparse = len(trials) <= _FEW or len(trials) < len(log.epochs) / 2
     under = accuracy and method.key == reference.PYTORCH
-    dash = "dash" if method.key == "rank 5" and accuracy else "dot" if method.batch else "solid"
+    exact = accuracy and method.exact and not under
+    dash = "dash" if exact else "dot" if method.batch else "solid"
     return Line(
         name=method.label + (" (scaled)" if scaled and not accuracy else "") + seen,
         x=tuple(trial.epoch for trial in trials),
