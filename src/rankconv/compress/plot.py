@@ -77,8 +77,8 @@ class Plot:
 def rising(points: Sequence[Point]) -> bool:
     """Whether a higher score is better, told by the drops."""
     first = points[0]
-    signs = (p.drop * (first.score - p.score) for p in points if p.drop and p.score != first.score)
-    return next((sign > 0 for sign in signs), True)
+    told = (p for p in points if p.drop and p.score != first.score)
+    return next(((p.drop > 0) == (p.score < first.score) for p in told), True)
 
 
 def front(points: Sequence[Point]) -> tuple[int, ...]:
@@ -167,8 +167,10 @@ def _most_seconds(report: Report) -> float | None:
 def _stretch(values: Sequence[float], share: float) -> tuple[float, float]:
     """From the least to the most with room at both ends."""
     low, high = min(values), max(values)
-    room = share * (high - low) or 0.05 * abs(high) or 1.0
-    return low - room, high + room
+    size = max(abs(low), abs(high))
+    if high - low <= 1e-9 * size:  # all the same, but for rounding
+        return low - (0.05 * size or 1.0), high + (0.05 * size or 1.0)
+    return low - share * (high - low), high + share * (high - low)
 
 
 def _speedups(least: float, most: float, apart: float) -> list[float]:
