@@ -39,6 +39,8 @@ def test_split_mixes_ordered_classes_and_follows_the_seed():
     data = Data(images(300), np.repeat(np.arange(3), 100))
     parts = split(data, seed=0)
     assert all(np.bincount(part.labels).min() > len(part) / 6 for part in parts)
+    # The first images of a part stand for all of it: they are in no order either.
+    assert all(set(part.labels[:15]) == {0, 1, 2} for part in parts)
     assert not np.array_equal(parts.fit.labels, split(data, seed=2).fit.labels) or not (
         np.array_equal(parts.fit.inputs[0], split(data, seed=2).fit.inputs[0])
     )

@@ -75,7 +75,7 @@ class Data:
 
 
 class Split(NamedTuple):
-    """Three parts that share no image.
+    """Three parts that share no image, each in random order: its first images stand for all.
 
     The factors are fitted on `fit`, the budget is kept on `choose`, and the drop that is told is
     measured on `report`, at which nothing looks before the choice is made.
@@ -112,7 +112,7 @@ def split(data: Data, *, seed: int) -> Split:
         )
     order = np.random.default_rng(seed).permutation(count)
     ends = np.cumsum([max(2, min(int(s * count), m)) for s, m in zip(SHARES, MOST, strict=True)])
-    return Split(*(data.take(np.sort(part)) for part in np.split(order, ends)))
+    return Split(*(data.take(part) for part in np.split(order, ends)))
 
 
 def _images(value: ArrayLike, name: str) -> Array:

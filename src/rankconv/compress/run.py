@@ -277,7 +277,7 @@ def _verdict(
     now: float,
 ) -> tuple[int, str]:
     """Which point is the answer, and why."""
-    unit = f" {metric.unit}" if metric.unit else ""
+    unit = " points" if metric.counted else f" {metric.unit}" if metric.unit else ""
     told = ", ".join(f"{name} {value:g}" for name, value in budget.items())
     if not found and "speedup" not in budget and "seconds" not in budget:
         return 0, "The original: no layer has a chain that is faster and near enough."
