@@ -65,7 +65,7 @@ def session(path: str, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # others have their turn
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
