@@ -51,6 +51,15 @@ def read_arrays(path: Path | str, inputs: Sequence[InputSpec]) -> Data:
     Raises ValueError that names the file, the array and what is expected: a missing or damaged
     file, missing arrays, a shape or dtype that does not fit, NaN, labels of another length.
     Equivalent: `numpy.load`.
+
+    >>> import tempfile
+    >>> from types import SimpleNamespace
+    >>> spec = SimpleNamespace(name="image", dtype=np.dtype("float32"), shape=(None, 1, 4, 4))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/calib.npz", x=np.zeros((9, 1, 4, 4)), y=np.arange(9))
+    ...     data = read_arrays(f"{folder}/calib.npz", [spec])
+    >>> len(data), data.inputs[0].dtype
+    (9, dtype('float32'))
     """
     path = Path(path)
     arrays = _load(path)

@@ -38,6 +38,18 @@ def read_folder(
     Raises ValueError for an input that is not (N, 1 or 3, H, W) of floats, an empty folder, a
     damaged picture (named), and sizes, means or numbers of classes that do not fit.
     Equivalent: `torchvision.datasets.ImageFolder` with Resize, CenterCrop, ToTensor, Normalize.
+
+    >>> import tempfile
+    >>> from types import SimpleNamespace
+    >>> from PIL import Image
+    >>> spec = SimpleNamespace(name="x", dtype=np.dtype("float32"), shape=(None, 3, None, None))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("cat", "dog"):
+    ...         Path(folder, name).mkdir()
+    ...         Image.new("RGB", (40, 30)).save(Path(folder, name, "one.png"))
+    ...     data = read_folder(folder, spec, size=(16, 16), mean=[0.5], std=[0.5])
+    >>> data.inputs[0].shape, data.labels.tolist()
+    ((2, 3, 16, 16), [0, 1])
     """
     folder = Path(folder)
     channels, (rows, columns) = _picture_shape(spec, size)

@@ -73,6 +73,18 @@ def write_html(report: Report, path: Path | str) -> Path:
     no script to be read.
 
     Raises OSError where the file cannot be written, ValueError for a report without points.
+
+    >>> import tempfile
+    >>> from rankconv.compress.records import Point
+    >>> point = Point("original", "original", 2e-3, (2e-3, 2e-3), 1.0, 91.0, 0.0, 10**6, 10**4)
+    >>> report = Report(
+    ...     command="", machine={}, versions={}, engine="an engine", threads=1, batch=1,
+    ...     budget={"max_drop": 1.0}, metric="top-1 (%)", split={}, points=(point,), chosen=0,
+    ...     verdict="The original.", layers=(), left_alone={}, seconds_taken=1.0,
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     "The original." in write_html(report, f"{folder}/report.html").read_text("utf-8")
+    True
     """
     path = Path(path)
     write_beside(path, page(report).encode("utf-8"))

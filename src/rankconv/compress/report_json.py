@@ -41,6 +41,18 @@ def read_json(path: Path | str) -> Report:
     """The report in a file that `write_json` wrote; equal to the one that was written.
 
     Raises ReportError that names the file and the field where it is missing or damaged.
+
+    >>> import tempfile
+    >>> from rankconv.compress.records import Point
+    >>> point = Point("original", "original", 2e-3, (2e-3, 2e-3), 1.0, 91.0, 0.0, 10**6, 10**4)
+    >>> report = Report(
+    ...     command="", machine={}, versions={}, engine="an engine", threads=1, batch=1,
+    ...     budget={"max_drop": 1.0}, metric="top-1 (%)", split={}, points=(point,), chosen=0,
+    ...     verdict="The original.", layers=(), left_alone={}, seconds_taken=1.0,
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     read_json(write_json(report, f"{folder}/report.json")) == report
+    True
     """
     path = Path(path)
     try:
