@@ -17,7 +17,7 @@ from rankconv.compress.search import Candidate, Choice
 from rankconv.compress.verify import speedups, timed
 
 Array = NDArray[Any]
-CHECK_SECONDS = 1.0  # of timing for each candidate
+CHECK_SECONDS = 0.7  # of timing for each candidate
 REFIT_WORK = 1e11  # multiply-adds of the network in one refit, about
 REFIT_PIXELS = 2**17  # at least, of all its images
 
