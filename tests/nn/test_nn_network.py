@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
+import rankconv.nn as rn
 from rankconv.compress.network import Replacement, batches, predictions
 from rankconv.factorizations import KINDS, factorize
 from rankconv.nn import LowRankConv2d, TorchNetwork
@@ -251,6 +252,32 @@ def test_a_transformer_layer_that_reads_weights_itself():
     np.testing.assert_allclose(swapped.predict((x,)), network.predict((x,)), atol=1e-5)
 
 
+def test_a_network_that_views_its_images_runs_channels_first():
+    class View(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.head = nn.Linear(4 * 36, 5)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return self.head(x.view(x.size(0), -1))
+
+    model = View()
+    network = TorchNetwork(model, torch.zeros(2, 3, 8, 8))
+    assert "channels-first" in network.engine
+    x = images(3, (3, 8, 8))
+    swapped = network.swap({layer.name: exact(layer) for layer in network.layers})
+    with torch.no_grad():
+        expected = model(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(swapped.predict((x,)), expected, atol=1e-4)
+    swapped.caller((x,), threads=1)()
+    made, report = rn.compress(model, images(16, (3, 8, 8)))
+    assert made(torch.from_numpy(x)).shape == (3, 5)
+    assert "channels-first" in report.engine
+    rn.fine_tune(made, model, x, steps=1)
+
+
 def test_one_dimension_and_linear_layers_over_positions():
     torch.manual_seed(0)
 
@@ -312,7 +339,8 @@ def test_callers_use_the_threads_and_give_them_back(network):
     assert output.is_contiguous(memory_format=torch.channels_last)
     chain = exact(network.layers[1])
     assert network.layer_caller("mirror", chain, batch=3, threads=1)().shape == output.shape
-    assert "PyTorch 2" in network.engine
+    assert network.engine.startswith("PyTorch 2")
+    assert network.engine.endswith("channels-last)")
 
 
 def test_half_precision_and_two_inputs():

@@ -45,10 +45,11 @@ def compress(
     `evaluate(model) -> float`, higher being better, replaces the metric by your own, which
     brings its own data.
 
-    The result is in eval mode and channels-last, the layout that was timed (give it images in
-    channels-last too), on the device and in the dtype of `model`; layers that were replaced are
-    `LowRankConv2d` (or its sisters for `Conv1d` and `Linear`), all others are copies. Where
-    nothing was faster the result is a copy of the original, and `report.verdict` says why.
+    The result is in eval mode and, where the model can, channels-last (`report.engine` says which
+    layout was timed: give it images in that), on the device and in the dtype of `model`. Layers
+    that were replaced are `LowRankConv2d` (or its sisters for `Conv1d` and `Linear`), all others
+    are copies. Where nothing was faster the result is a copy of the original, and
+    `report.verdict` says why.
     `model` itself is not changed. Batch norm stays a layer of its own, as PyTorch runs it; pass
     `fold_batch_norm(model)` to compare with, and get, a model without.
 

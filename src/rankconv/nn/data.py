@@ -113,8 +113,7 @@ def as_tensors(inputs: tuple[Array, ...], model: torch.nn.Module) -> tuple[Tenso
     result = []
     for given in inputs:
         x = torch.from_numpy(np.ascontiguousarray(given))
-        x = x.to(weight.device, weight.dtype if x.dtype.is_floating_point else x.dtype)
-        result.append(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
+        result.append(x.to(weight.device, weight.dtype if x.is_floating_point() else x.dtype))
     return tuple(result)
 
 

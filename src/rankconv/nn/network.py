@@ -30,8 +30,9 @@ class TorchNetwork:
     `example_inputs` is a tensor, or a tuple of them, as the model takes them, images along the
     first axis; they give the shapes of the layers and the dtype of inputs. The model is copied at
     once and never touched: neither its mode, buffers and layout nor the global random numbers.
-    The copy runs in eval mode, channels-last, without gradients; batch norm stays a layer of its
-    own, as PyTorch runs it. Where the output is a tuple, a list or a dict, its first entry counts.
+    The copy runs in eval mode without gradients, channels-last where the model can; batch norm
+    stays a layer of its own, as PyTorch runs it. Where the output is a tuple, a list or a dict,
+    its first entry counts.
 
     Raises ValueError where the model cannot be copied or run, or a weight is not finite.
 
@@ -53,7 +54,8 @@ class TorchNetwork:
         self._device = _device(model)
         self._examples = tuple(x.detach().to(self._device) for x in examples)
         traced = trace(model, self._examples)
-        self._original = _in_layout(copy_of(model).eval())
+        self._layout = _layout(model, self._examples)
+        self._original = _placed(copy_of(model).eval(), self._layout)
         self._model = copy_of(self._original)
         self._places = {
             name: _place(name, model.get_submodule(name), shape)
@@ -63,7 +65,7 @@ class TorchNetwork:
 
     @property
     def model(self) -> nn.Module:
-        """The model that runs here, a copy, in eval mode and channels-last."""
+        """The model that runs here: a copy in eval mode, its weights in the layout of `engine`."""
         return self._model
 
     @property
@@ -79,7 +81,8 @@ class TorchNetwork:
     @property
     def engine(self) -> str:
         """PyTorch, its version and layout."""
-        return f"PyTorch {torch.__version__} (eager, channels-last)"
+        layout = "channels-last" if self._layout == torch.channels_last else "channels-first"
+        return f"PyTorch {torch.__version__} (eager, {layout})"
 
     def swap(self, replacements: Mapping[str, Replacement]) -> TorchNetwork:
         """A copy of the original with these layers replaced and no others.
@@ -89,7 +92,7 @@ class TorchNetwork:
         chains: dict[int, nn.Module] = {}
         for name, replacement in replacements.items():
             layer = self._layer(name)
-            chains[id(layer)] = _in_layout(standing_for(layer, replacement))
+            chains[id(layer)] = _placed(standing_for(layer, replacement), self._layout)
         result = copy.copy(self)
         result._model = copy_of(self._original, chains)
         return result
@@ -153,8 +156,8 @@ class TorchNetwork:
         shape = (batch, *self._places[name].given)
         numbers = np.random.default_rng(0).standard_normal(shape, np.float32)
         weight = next(layer.parameters())
-        x = _channels_last(tensor(numbers).to(weight))
-        return _timed(_in_layout(module), (x,), threads)
+        x = _placed_images(tensor(numbers).to(weight), self._layout)
+        return _timed(_placed(module, self._layout), (x,), threads)
 
     def _layer(self, name: str) -> nn.Module:
         if name not in self._places:
@@ -178,7 +181,7 @@ class TorchNetwork:
                     f"an input of shape {x.shape} and dtype {x.dtype} does not fit: the model "
                     f"takes {tuple(example.shape)} of {example.dtype}, any number of images"
                 )
-            result.append(_channels_last(tensor(x).to(self._device, example.dtype)))
+            result.append(_placed_images(tensor(x).to(self._device, example.dtype), self._layout))
         return tuple(result)
 
 
@@ -252,12 +255,23 @@ def _timed(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Calla
     return call
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+def _layout(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.memory_format:
+    """Channels-last, the faster one, unless the model cannot: `x.view(N, -1)` wants the other."""
+    copied = _placed(copy_of(model).eval(), torch.channels_last)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            copied(*(_placed_images(x, torch.channels_last) for x in inputs))
+    except RuntimeError:
+        return torch.contiguous_format
+    return torch.channels_last
 
 
-def _in_layout(module: nn.Module) -> nn.Module:
-    placed: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def _placed_images(x: Tensor, layout: torch.memory_format) -> Tensor:
+    return x.contiguous(memory_format=layout) if x.ndim == 4 else x
+
+
+def _placed(module: nn.Module, layout: torch.memory_format) -> nn.Module:
+    placed: nn.Module = module.to(memory_format=layout)  # type: ignore[call-overload]
     return placed
 
 
