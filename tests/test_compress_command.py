@@ -281,11 +281,21 @@ def test_a_folder_without_room(folder: Path, fake: Fake, monkeypatch: pytest.Mon
 def test_the_status_tells_whether_a_model_was_written(folder: Path, fake: Fake, faster) -> None:
     fake.faster = faster
     done = CliRunner().invoke(
-        app, ["compress", "net.onnx", "--data", "calib.npz", "-o", "fast.onnx", "--kinds", "cp"]
+        app,
+        [
+            "compress",
+            "net.onnx",
+            "--data",
+            "calib.npz",
+            "-o",
+            "fast.onnx",
+            "--kinds",
+            "cp, tucker2",
+        ],
     )
     assert done.exit_code == (0 if faster else 3), done.output
     assert Path("fast.onnx").exists() == faster
-    assert fake.asked["kinds"] == ("cp",)
+    assert fake.asked["kinds"] == ("cp", "tucker2")
 
 
 def test_errors_are_one_line(folder: Path) -> None:

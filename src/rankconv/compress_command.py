@@ -119,7 +119,7 @@ def compress(console: Console, request: Request) -> bool:
             max_drop=None if drop is None else drop[0],
             speedup=request.speedup,
             seconds=seconds,
-            kinds=request.kinds or KINDS,
+            kinds=tuple(kind.strip() for kind in request.kinds) or KINDS,
             threads=request.threads,
             batch=request.batch,
             quantize=quantize if request.int8 or request.write_int8 else None,
