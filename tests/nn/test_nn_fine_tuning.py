@@ -85,6 +85,12 @@ def test_frozen_batch_norm_keeps_scale_and_statistics():
         assert torch.equal(tuned[1].state_dict()[name], value)
 
 
+def test_no_batch_is_too_small_for_batch_norm():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(108, 4), nn.BatchNorm1d(4))
+    _, records = fine_tune(net, net, images(17), epochs=2, batch=16)
+    assert records[-1].step == 2
+
+
 def test_a_run_broken_off_ends_in_the_same_weights(tmp_path):
     net = teacher()
     cut = low_rank_copy(net, 2, kind="spatial_svd")

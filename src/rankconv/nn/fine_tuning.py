@@ -65,7 +65,8 @@ def fine_tune(
     rate rising over 5 % of the steps to `lr` and falling to 0 along a cosine, gradients clipped to
     norm 1.
 
-    `data` and `labels` as for `rankconv.nn.compress`; one of `steps` and `epochs` says how long.
+    `data` and `labels` as for `rankconv.nn.compress`; one of `steps` and `epochs` says how long;
+    each epoch has another order, whose last, incomplete batch is left out.
     `augment(images, generator)` changes each batch before both networks see it. Batch norm
     trains like all else, or with `freeze_batch_norm` keeps its statistics and its scale.
     `bfloat16` runs both networks under autocast, for processors that have it. Parameters without
@@ -86,9 +87,9 @@ def fine_tune(
     (2, True)
     """
     images = as_data(data, labels)
-    each = math.ceil(len(images) / batch) if batch >= 1 else 1
-    total = _steps(steps, epochs, each)
     _check(lr, batch, temperature, label_weight, weight_decay, record_every)
+    each = max(1, len(images) // batch)
+    total = _steps(steps, epochs, each)
     student = copy_of(model)
     parameters = [p for p in student.parameters() if p.requires_grad]
     if freeze_batch_norm:
