@@ -80,10 +80,5 @@ def chain_for(layer, kind, rank=None):
     return Replacement(chain, layer.bias)
 
 
-def unchanged(before, model):
-    """Whether the model is byte for byte what it was."""
-    return before == model.SerializeToString(deterministic=True)
-
-
 def frozen(model: onnx.ModelProto) -> bytes:
     return model.SerializeToString(deterministic=True)
