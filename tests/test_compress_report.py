@@ -253,6 +253,22 @@ def test_texts_cover_no_mark_and_no_other_text(report: Report, size) -> None:
             assert not (x1 < a2 and a1 < x2 and y1 < b2 and b1 < y2)
 
 
+@pytest.mark.parametrize("size", [(780, 430, 13), (400, 420, 14)])
+def test_the_chosen_point_is_named_in_any_crowd(report: Report, size) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        crowd = [
+            point(float(s), 0.9 - float(v), score=91 + float(v))
+            for s, v in zip(rng.normal(2e-3, 3e-5, 12), rng.normal(0, 0.05, 12), strict=True)
+        ]
+        whole = replace(report, points=(report.points[0], *crowd), chosen=int(rng.integers(1, 13)))
+        drawn = plot(whole, name="n", width=size[0], height=size[1], size=size[2], score=str)
+        (label,) = [label for label in drawn.labels if label.strong]
+        (mark,) = [mark for mark in drawn.marks if mark.chosen]
+        if abs(label.y - mark.y) > 3 * size[2]:
+            assert label.leader.startswith(f"M{mark.x} ")
+
+
 def test_a_lower_score_may_be_the_better_one(report: Report) -> None:
     assert rising(report.points)
     points = (point(2.0, 0.0, score=3.0), point(1.0, 4.0, score=7.0))

@@ -3,75 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+from rankconv.compress.plot_parts import Label, Limit, Mark, Plot, Tick
 from rankconv.compress.records import Point, Report
 from rankconv.drawing.ticks import linear_places
 from rankconv.drawing.wording import seconds_text
 
 LETTER = 0.58  # the mean width of a letter over its height, about, in most sans-serif fonts
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A place on an axis, in the units of the picture, and its text."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A point: where it stands, its quartiles, which of the report's points it is, its shape."""
-
-    x: float
-    y: float
-    low: float
-    high: float
-    index: int
-    source: str
-    chosen: bool
-
-
-@dataclass(frozen=True)
-class Label:
-    """A text beside a mark; `anchor` as in SVG."""
-
-    x: float
-    y: float
-    text: str
-    anchor: str
-    strong: bool
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A line of the budget from (x1, y1) to (x2, y2) and its text at its end."""
-
-    x1: float
-    y1: float
-    x2: float
-    y2: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A picture of `width` x `height`; its frame is left, top, right, bottom."""
-
-    name: str
-    width: int
-    height: int
-    size: int  # of the letters
-    frame: tuple[float, float, float, float]
-    seconds: tuple[Tick, ...]
-    speedups: tuple[Tick, ...]
-    scores: tuple[Tick, ...]
-    marks: tuple[Mark, ...]
-    labels: tuple[Label, ...]
-    limits: tuple[Limit, ...]
-    front: str  # the points that nothing beats in both, as the steps of an SVG path
 
 
 def rising(points: Sequence[Point]) -> bool:
@@ -84,11 +23,11 @@ def rising(points: Sequence[Point]) -> bool:
 def front(points: Sequence[Point]) -> tuple[int, ...]:
     """The points that none beats in both time and drop, the quickest first.
 
-    >>> from rankconv.compress.records import Point
-    >>> def point(seconds, drop):
-    ...     return Point("", "", seconds, (0, 0), 1.0, 0.0, drop, 0, 0)
-    >>> front([point(3.0, 0.0), point(2.0, 0.5), point(2.5, 0.7), point(1.0, 2.0)])
-    (3, 1, 0)
+        >>> from rankconv.compress.records import Point
+        >>> def point(seconds, drop):
+        ...     return Point("", "", seconds, (0, 0), 1.0, 0.0, drop, 0, 0)
+        >>> front([point(3.0, 0.0), point(2.0, 0.5), point(2.5, 0.7), point(1.0, 2.0)])
+        (3, 1, 0)
     """
     kept: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (points[i].seconds, points[i].drop)):
@@ -211,7 +150,6 @@ def _labels(
     found = []
     for mark in order:
         text = _cut(report.points[mark.index].label)
-        text = f"{text} (chosen)" if mark.chosen and "chosen" not in text else text
         wide, gap = (
             len(text) * size * LETTER * (1.06 if mark.chosen else 1.0),
             size * (1.25 if mark.chosen else 0.95),
@@ -222,9 +160,19 @@ def _labels(
             inside = frame[0] <= box[0] and box[2] <= frame[2] and frame[1] <= box[1]
             if inside and box[3] <= frame[3] and not any(_meet(box, other) for other in taken):
                 taken.append(box)
-                found.append(Label(round(at_x, 2), round(at_y, 2), text, anchor, mark.chosen))
+                found.append(_label(mark, at_x, at_y, text, anchor, size))
                 break
     return tuple(found)
+
+
+def _label(mark: Mark, x: float, y: float, text: str, anchor: str, size: int) -> Label:
+    """With a leader where more than a line lies between the text and its mark."""
+    x, y = round(x, 2), round(y, 2)
+    below = y > mark.y
+    end = round(y - size if below else y + 0.3 * size, 2)
+    start = round(mark.y + (0.9 if below else -0.9) * size, 2)
+    far = abs(end - start) > 0.8 * size and abs(y - mark.y) > 2 * size
+    return Label(x, y, text, anchor, mark.chosen, f"M{mark.x} {start}V{end}" if far else "")
 
 
 def _text_box(limit: Limit, size: int) -> tuple[float, float, float, float]:
@@ -239,7 +187,7 @@ def _places(mark: Mark, size: int, gap: float) -> Iterator[tuple[float, float, s
     """Where a label may stand, the best place first; the one that was chosen may go further."""
     yield mark.high + gap * 0.7, mark.y + size * 0.34, "start"
     yield mark.low - gap * 0.7, mark.y + size * 0.34, "end"
-    for step in (0.0, 1.3, 2.6) if mark.chosen else (0.0,):
+    for step in (i * 1.3 for i in range(20 if mark.chosen else 1)):
         above, below = mark.y - gap - step * size, mark.y + gap + (0.7 + step) * size
         for anchor in ("middle", "start", "end"):
             yield mark.x, above, anchor

@@ -10,7 +10,8 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from rankconv.compress.metrics import METRICS
-from rankconv.compress.plot import Plot, plot
+from rankconv.compress.plot import plot
+from rankconv.compress.plot_parts import Plot
 from rankconv.compress.records import LayerRecord, Point, Report
 from rankconv.drawing.files import write_beside
 from rankconv.drawing.wording import count_text, percent_text, seconds_text, times_text
