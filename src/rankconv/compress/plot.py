@@ -23,7 +23,7 @@ def rising(points: Sequence[Point]) -> bool:
 def front(points: Sequence[Point]) -> tuple[int, ...]:
     """The points that none beats in both time and drop, the quickest first.
 
-        >>> from rankconv.compress.records import Point
+    >>> from rankconv.compress.records import Point
         >>> def point(seconds, drop):
         ...     return Point("", "", seconds, (0, 0), 1.0, 0.0, drop, 0, 0)
         >>> front([point(3.0, 0.0), point(2.0, 0.5), point(2.5, 0.7), point(1.0, 2.0)])
