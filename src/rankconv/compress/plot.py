@@ -24,10 +24,10 @@ def front(points: Sequence[Point]) -> tuple[int, ...]:
     """The points that none beats in both time and drop, the quickest first.
 
     >>> from rankconv.compress.records import Point
-        >>> def point(seconds, drop):
-        ...     return Point("", "", seconds, (0, 0), 1.0, 0.0, drop, 0, 0)
-        >>> front([point(3.0, 0.0), point(2.0, 0.5), point(2.5, 0.7), point(1.0, 2.0)])
-        (3, 1, 0)
+    >>> def point(seconds, drop):
+    ...     return Point("", "", seconds, (0, 0), 1.0, 0.0, drop, 0, 0)
+    >>> front([point(3.0, 0.0), point(2.0, 0.5), point(2.5, 0.7), point(1.0, 2.0)])
+    (3, 1, 0)
     """
     kept: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (points[i].seconds, points[i].drop)):
