@@ -1,10 +1,11 @@
 """Train a network of the benchmark on CIFAR-10 and store its weights.
 
-    PYTHONPATH=benchmarks python -m nets.train vgg --checkpoints runs/nets/vgg
-    PYTHONPATH=benchmarks python -m nets.train depthwise --checkpoints runs/nets/depthwise
+    PYTHONPATH=benchmarks python -m nets.train vgg
+    PYTHONPATH=benchmarks python -m nets.train depthwise
 
 The data is found through --data or RANKCONV_DATA. Stopped at any moment, the same command goes on
-from the last whole epoch. One thread, bfloat16 where the processor gains from it.
+from the last whole epoch, which the folder --checkpoints holds. One thread; bfloat16, but for the
+depthwise convolutions.
 
 SGD with Nesterov momentum and label smoothing. The learning rate rises in the first epoch, keeps
 its peak, and falls to zero in a straight line in the last ones. The first epochs see crops of 24 x
@@ -64,7 +65,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("net", choices=sorted(RECIPES))
     parser.add_argument("--data", help="CIFAR-10, folder or archive; else RANKCONV_DATA")
-    parser.add_argument("--checkpoints", type=Path, required=True, help="folder to go on from")
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=Path("runs/nets"),
+        help="folder, one inside for each net",
+    )
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
     given = parser.parse_args()
     recipe = RECIPES[given.net]
@@ -75,7 +81,12 @@ def main() -> None:
     network = NETS[recipe.net]()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     seconds = train(
-        network, data.train_images, data.train_labels, recipe, data.digest, given.checkpoints
+        network,
+        data.train_images,
+        data.train_labels,
+        recipe,
+        data.digest,
+        given.checkpoints / recipe.net,
     )
 
     path = given.out / f"{recipe.net}.npz"
