@@ -167,6 +167,17 @@ def test_every_option_arrives(folder: Path, fake: Fake) -> None:
     assert fake.asked["metric"].name == "relative output error"
 
 
+def test_bars_are_for_terminals_alone(folder: Path, fake: Fake) -> None:
+    _, text = said(request())
+    assert text.startswith("net.onnx: 4 layers")
+    assert "timing layers" not in text
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, force_interactive=True)
+    compress(console, request(force=True))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "timing layers" in shown
+    assert "verifying" in shown
+
+
 def test_a_score_of_the_users_own(folder: Path, fake: Fake) -> None:
     (folder / "scores.py").write_text("def worst(network):\n    return 0.25\n")
     path = list(sys.path)

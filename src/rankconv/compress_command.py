@@ -241,17 +241,24 @@ def _bars(console: Console) -> Iterator[Told]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
-        tasks: dict[str, Any] = {}
+    bars = Progress(*columns, console=console, transient=True)
+    tasks: dict[str, Any] = {}
 
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                for task in bars.tasks:
-                    bars.update(task.id, completed=task.total)
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
+    def show(what: str, done: int, total: int) -> None:
+        if not console.is_interactive:  # a pipe or a file: no bars
+            return
+        bars.start()
+        if what not in tasks:
+            for task in bars.tasks:
+                bars.update(task.id, completed=task.total)
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)
 
+    try:
         yield show
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def _show(console: Console, report: Report) -> None:
