@@ -80,7 +80,9 @@ def _measure(
         known[name] = before, after
 
     itself = network.layer_caller(layer.name, None, batch=batch, threads=threads)
-    before = float(np.median(interleaved([itself], rounds=ROUNDS, limit=SECONDS / 10)))
+    before = float(
+        np.median(interleaved([itself], rounds=ROUNDS, limit=SECONDS / 10, threads=threads))
+    )
     for start in range(0, len(chains), AT_ONCE):
         part = chains[start : start + AT_ONCE]
         calls = [
@@ -89,12 +91,17 @@ def _measure(
             )
             for chain in part
         ]
-        first = interleaved([itself, *calls], rounds=FIRST_ROUNDS, limit=FIRST_SECONDS, least=1)
+        first = interleaved(
+            [itself, *calls], rounds=FIRST_ROUNDS, limit=FIRST_SECONDS, least=1, threads=threads
+        )
         ratios = relative_medians(first)[1:]
         hopeful = [i for i in range(len(part)) if ratios[i] <= HOPELESS]
         if hopeful:
             again = interleaved(
-                [itself, *(calls[i] for i in hopeful)], rounds=ROUNDS, limit=SECONDS
+                [itself, *(calls[i] for i in hopeful)],
+                rounds=ROUNDS,
+                limit=SECONDS,
+                threads=threads,
             )
             ratios[hopeful] = relative_medians(again)[1:]
             before = float(np.median(again[:, 0]))

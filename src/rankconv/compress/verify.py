@@ -42,7 +42,7 @@ def timed(
     if not networks:
         raise ValueError("networks is empty: pass the original and what is compared with it")
     calls = [network.caller(inputs, threads=threads) for network in networks]
-    return interleaved(calls, rounds=ROUNDS, limit=seconds, least=FEWEST_ROUNDS)
+    return interleaved(calls, rounds=ROUNDS, limit=seconds, least=FEWEST_ROUNDS, threads=threads)
 
 
 def speedups(seconds: Array) -> Array:
