@@ -207,6 +207,12 @@ def test_bad_names_and_settings_are_refused() -> None:
         load("score").named("vgg")
 
 
+def test_without_the_original_nothing_is_scored(tmp_path: Path) -> None:
+    (tmp_path / "peers.json").write_text('{"networks": [], "failures": {}}')
+    with pytest.raises(SystemExit, match=r"vgg/original\.onnx is missing"):
+        load("score").found(tmp_path, [("vgg", tmp_path / "mine.onnx")])
+
+
 def entry(name: str, top1: float, speedup: float, *, peer: str = "other") -> Any:
     times = {1: (speedup, speedup, speedup)}
     return load("score").Entry(

@@ -165,9 +165,10 @@ def found(peers: Path, ours: list[tuple[str, Path]]) -> dict[str, list[Entry]]:
     for one in sorted(made, key=lambda one: one["peer"] != "original"):
         new = entry(peers / one["file"], net=one["net"], peer=one["peer"], setting=one["setting"])
         nets.setdefault(new.net, []).append(new)
-    for net, path in ours:
+    for net in {*nets, *(net for net, _ in ours)}:
         if net not in nets or nets[net][0].peer != "original":
-            raise SystemExit(f"{net}={path}: {peers} holds no {net}/original.onnx")
+            raise SystemExit(f"{peers}/{net}/original.onnx is missing: run.py makes it")
+    for net, path in ours:
         nets[net].append(entry(path, net=net, peer=OURS, setting=None))
     return nets
 
