@@ -78,6 +78,9 @@ def test_too_few_and_labels_out_of_range():
     with pytest.raises(ValueError, match="labels of shape"):
         check_labels(Data(images(3), np.zeros((3, 1, 2, 2))), np.zeros((3, 1, 4, 4)))
     check_labels(data, np.zeros((3, 11)))
+    check_labels(Data(images(3), np.zeros((3, 1, 4, 4))), np.zeros((2, 1, 4, 4)))
+    with pytest.raises(ValueError, match=r"pass the classes themselves, labels\.argmax"):
+        check_labels(Data(images(3), np.eye(10)[[1, 5, 9]]), np.zeros((3, 10)))
     assert Data(images(3), [[1.0], [2.0], [0.0]]).classes.tolist() == [1, 2, 0]
 
 

@@ -154,6 +154,16 @@ def test_without_labels_and_with_a_metric_of_ones_own(monkeypatch):
     assert own.report.points[own.report.chosen].drop <= 0.3
 
 
+def test_targets_of_the_outputs_shape_are_scored_in_db(monkeypatch):
+    network, data = case(monkeypatch)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((COUNT, network.layers[-1].bias.size))
+    targets = network.predict(data.inputs) + noise
+    found = compress(network, Data(data.inputs, targets), max_drop=3)
+    assert found.report.metric == "PSNR (dB)"
+    assert 19 < found.report.points[0].score < 22  # of noise of 0.1: 20 dB
+    assert found.replacements
+
+
 def quantize(network, inputs):
     """The network as it is, but four times as fast."""
     made = network.swap(network.replacements)

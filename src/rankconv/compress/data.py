@@ -156,6 +156,8 @@ def _labels(value: ArrayLike, count: int) -> Array:
 def check_labels(data: Data, outputs: Array) -> None:
     """ValueError where the labels do not fit the network's outputs (N, classes, ...).
 
+    The outputs may be those of some of the images only.
+
     >>> check_labels(Data(np.zeros((2, 1, 4, 4)), [0, 12]), np.zeros((2, 10)))
     Traceback (most recent call last):
       ...
@@ -164,10 +166,15 @@ def check_labels(data: Data, outputs: Array) -> None:
     if data.labels is None:
         return
     if data.classes is None:
-        if data.labels.shape != outputs.shape:
+        if data.labels.shape[1:] != outputs.shape[1:]:
             raise ValueError(
                 f"labels of shape {data.labels.shape} do not fit the network's output of shape "
                 f"{outputs.shape}: pass targets of that shape, or one class an image"
+            )
+        if data.labels.ndim == 2 and _one_hot(data.labels):
+            raise ValueError(
+                f"labels of shape {data.labels.shape} are 1 at one place of each row: pass the "
+                "classes themselves, labels.argmax(axis=1)"
             )
         return
     if outputs.ndim < 2 or outputs.shape[1] < 2 or outputs[0, 0].size != 1:
@@ -181,3 +188,7 @@ def check_labels(data: Data, outputs: Array) -> None:
             f"labels go up to {most}, and the network tells {classes} classes apart: "
             f"expected 0 to {classes - 1}"
         )
+
+
+def _one_hot(labels: Array) -> bool:
+    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all())
