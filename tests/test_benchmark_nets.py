@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -306,13 +307,22 @@ def some(images: Any, count: int) -> Any:
     return type(images)(images.x[chosen], images.y[chosen])
 
 
+@pytest.mark.parametrize("name", ["vgg", "depthwise"])
+def test_stored_weights_are_small_and_of_the_recipe(name: str) -> None:
+    train, nets = load("train"), load("nets")
+    record = json.loads((nets.WEIGHTS / f"{name}.json").read_text())
+    for key, value in dataclasses.asdict(train.RECIPES[name]).items():
+        assert record[key] == value, key
+    assert (nets.WEIGHTS / f"{name}.npz").stat().st_size < 3_000_000
+    assert not any(module.training for module in nets.trained(name).modules())
+
+
 @needs_data
 @pytest.mark.cifar
 @pytest.mark.parametrize("name", ["vgg", "depthwise"])
 def test_stored_nets_are_as_accurate_as_said(name: str) -> None:
     train, nets, images = load("train"), load("nets"), load("images")
     record = json.loads((nets.WEIGHTS / f"{name}.json").read_text())
-    assert (nets.WEIGHTS / f"{name}.npz").stat().st_size < 3_000_000
     test = some(images.test_images(images.cifar10()), 200)
     # 200 images: within 3.5 standard deviations of what was measured on all
     assert abs(train.accuracy(nets.trained(name), test) - record["test_accuracy"]) < 0.09
