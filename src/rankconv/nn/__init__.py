@@ -7,6 +7,7 @@ from rankconv.nn.fine_tuning import TuningRecord, fine_tune
 from rankconv.nn.folding import fold_batch_norm
 from rankconv.nn.low_rank import LowRankConv2d
 from rankconv.nn.network import TorchNetwork
+from rankconv.nn.rebuilding import rebuild, structure
 from rankconv.nn.spectral import spectral_init
 from rankconv.nn.training import (
     RankSchedule,
@@ -28,8 +29,10 @@ __all__ = [
     "frobenius_decay",
     "low_rank_copy",
     "project_",
+    "rebuild",
     "spectral_init",
     "stable_rank",
+    "structure",
     "to_onnx",
     "trailing_penalty",
 ]

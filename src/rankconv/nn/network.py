@@ -218,14 +218,7 @@ def _place(name: str, module: nn.Module, shape: tuple[int, ...]) -> _Place:
         raise ValueError(f"the weights of {name!r} hold NaN or infinity: train the model again")
     given, mode = shape[1:], "constant"
     pads: tuple[int, ...] = ()
-    if isinstance(module, nn.Linear):
-        stage = Stage(weight[:, :, None, None])
-    elif isinstance(module, nn.Conv1d):
-        own = conv_pads(module) if module.padding_mode == "zeros" else (0, 0)
-        (stride,), (dilation,) = module.stride, module.dilation
-        stage = Stage(weight[:, :, None], (1, stride), own, (1, dilation), module.groups)
-    else:
-        stage = Stage(weight, **chain_options(module))
+    stage = stage_of(module)
     if not isinstance(module, nn.Linear) and module.padding_mode != "zeros":
         mode = module.padding_mode
         pads = pad_argument(conv_pads(module))[: 2 * len(given) - 2]
@@ -235,6 +228,19 @@ def _place(name: str, module: nn.Module, shape: tuple[int, ...]) -> _Place:
     seen = place.as_images(torch.empty(1, *given, device="meta"), padded=True).shape
     layer = Layer(name, stage, bias, (seen[1], seen[2], seen[3]))
     return _Place(layer, given, place.linear, pads, mode)
+
+
+def stage_of(module: nn.Module) -> Stage:
+    """The stage that a plain Conv2d, Conv1d or Linear is; without padding unless it is by zeros."""
+    assert isinstance(module, nn.Conv2d | nn.Conv1d | nn.Linear)
+    weight = array(module.weight)
+    if isinstance(module, nn.Linear):
+        return Stage(weight[:, :, None, None])
+    if isinstance(module, nn.Conv1d):
+        own = conv_pads(module) if module.padding_mode == "zeros" else (0, 0)
+        (stride,), (dilation,) = module.stride, module.dilation
+        return Stage(weight[:, :, None], (1, stride), own, (1, dilation), module.groups)
+    return Stage(weight, **chain_options(module))
 
 
 def _timed(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) -> Callable[[], object]:
