@@ -5,6 +5,7 @@ Needs the extra `onnx`: pip install 'rankconv[onnx]'.
 
 from __future__ import annotations
 
+import rankconv._no_telemetry  # noqa: F401  # before ONNX Runtime is loaded
 from rankconv.onnx.network import OnnxNetwork
 from rankconv.onnx.original import InputSpec
 from rankconv.onnx.quantizing import quantize

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+import rankconv._no_telemetry  # noqa: F401  # before ONNX Runtime is loaded
 from rankconv.correlate import native
 from rankconv.paper.model import IMAGE_SIZE, FloatArray, Weights
 from rankconv.paper.networks import folded
