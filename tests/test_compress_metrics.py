@@ -1,5 +1,7 @@
 """Data and their split; scores and the smooth stand-in against SciPy, scikit-image and counting."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax, rel_entr, softmax
@@ -160,3 +162,16 @@ def test_the_metric_that_fits():
         custom(3)
     with pytest.raises(ValueError, match="is nan"):
         custom(lambda network: float("nan"), name="loss").measure(None, part_of(scores))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda network: None, "your function mine gave NoneType: it must return one number"),
+        (lambda network: {}["absent"], "your function mine failed with KeyError: 'absent'"),
+        (lambda network: math.nan, "mine is nan"),
+    ],
+)
+def test_a_function_that_gives_no_number_is_named(function, message):
+    with pytest.raises(ValueError, match=message):
+        custom(function, name="mine").measure(None, part_of(np.eye(3)))

@@ -152,6 +152,8 @@ def test_without_labels_and_with_a_metric_of_ones_own(monkeypatch):
     assert asked
     assert own.report.metric == "likeness"
     assert own.report.points[own.report.chosen].drop <= 0.3
+    assert "by your own function; budget" in own.report.verdict
+    assert "had not seen" not in own.report.verdict
 
 
 def test_targets_of_the_outputs_shape_are_scored_in_db(monkeypatch):

@@ -57,10 +57,10 @@ class Metric:
     def measure(self, network: Network, part: Part, *, outputs: Array | None = None) -> float:
         """The score of a network on a part; its `outputs` there are computed if not passed.
 
-        Raises ValueError where the score is not a finite number.
+        Raises ValueError where the score is not a finite number, or the user's function fails.
         """
         if self.evaluate is not None:
-            value = float(self.evaluate(network))
+            value = self._own(network)
         else:
             assert self.score is not None
             if outputs is None:
@@ -72,6 +72,21 @@ class Metric:
                 "that measures it, is not finite"
             )
         return value
+
+    def _own(self, network: Network) -> float:
+        assert self.evaluate is not None
+        try:
+            value = self.evaluate(network)
+        except Exception as error:
+            raise ValueError(
+                f"your function {self.name} failed with {type(error).__name__}: {error}"
+            ) from error
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"your function {self.name} gave {type(value).__name__}: it must return one number"
+            ) from None
 
     def drop(self, original: float, new: float) -> float:
         """How much worse `new` is, in the metric's unit; negative where it is better."""

@@ -307,9 +307,12 @@ def _verdict(
         and point.speedup >= budget.get("speedup", 0.0)
         and point.seconds <= budget.get("seconds", math.inf)
     )
+    where = (
+        " by your own function" if metric.evaluate else " on images that the choice had not seen"
+    )
     verdict = (
-        f"{point.speedup:.2f} times as fast at a drop of {point.drop:.2f}{unit} on images that "
-        f"the choice had not seen; budget: {told}."
+        f"{point.speedup:.2f} times as fast at a drop of {point.drop:.2f}{unit}{where}; "
+        f"budget: {told}."
     )
     if not kept:
         verdict += (
