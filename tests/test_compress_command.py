@@ -122,6 +122,20 @@ def test_from_a_file_to_a_faster_one_or_the_original(folder: Path) -> None:
     assert {name: (folder / name).read_bytes() for name in before} == before
 
 
+def test_beside_an_int8_answer_stands_the_network_that_was_quantised(
+    folder: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = compressions.report()
+    chosen = report.points[report.chosen]
+    quick = replace(chosen, source="rankconv+int8", label="the answer in int8")
+    told = replace(report, points=(*report.points, quick), chosen=len(report.points))
+    monkeypatch.setattr(compressions, "report", lambda: told)
+    _, text = said(request(write_int8=True))
+    lines = [line.split(":")[0] for line in text.splitlines()]
+    both = [quick.label, chosen.label]
+    assert [label for label in lines if label in both] == both
+
+
 def test_every_option_arrives(folder: Path, fake: Fake) -> None:
     _, text = said(
         request(

@@ -270,7 +270,13 @@ def _show(console: Console, report: Report) -> None:
     if replaced:
         console.print(_layer_table(replaced, len(report.layers)))
     score, first, chosen = score_of(report), report.points[0], report.points[report.chosen]
-    others = [p for p in report.points[1:] if p is not chosen and "int8" in p.source]
+    quantised = "int8" in chosen.source
+    others = [
+        point
+        for point in report.points[1:]
+        if point is not chosen
+        and ("int8" in point.source or (quantised and point.choices == chosen.choices))
+    ]  # with the network that was quantised: integers are not always faster
     for point in [first, *([chosen] if report.chosen else []), *others]:
         low, high = point.quartiles
         worse = "" if point is first else f", {score.change(point.drop)}"
