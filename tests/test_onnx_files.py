@@ -137,6 +137,25 @@ def test_control_flow(tmp_path):
         OnnxNetwork(model(nodes, [tensor("w", np.ones((3, 3, 1, 1))), yes], ["n", 3, 4, 4]))
 
 
+def test_training_mode():
+    ones = [tensor(k, np.ones(4)) for k in "smtv"]
+    conv = helper.make_node("Conv", ["x", "w"], ["c"])
+    weight = tensor("w", np.ones((4, 3, 1, 1)))
+    norm = helper.make_node("BatchNormalization", ["c", *"smtv"], ["y", "m2", "v2"], name="norm")
+    norm.attribute.append(helper.make_attribute("training_mode", 1))
+    with pytest.raises(ValueError, match=r"training mode \(node 'norm', BatchNorm.*model.eval"):
+        OnnxNetwork(model([conv, norm], [weight, *ones], ["n", 3, 4, 4], opset=14))
+    drop = helper.make_node("Dropout", ["c", "", "on"], ["y"])
+    for on in (True, False):
+        tensors = [weight, helper.make_tensor("on", TensorProto.BOOL, [], [on])]
+        dropping = model([conv, drop], tensors, ["n", 3, 4, 4])
+        if on:
+            with pytest.raises(ValueError, match=r"training mode \(node 'y', Dropout\)"):
+                OnnxNetwork(dropping)
+        else:
+            assert len(OnnxNetwork(dropping).layers) == 1
+
+
 @pytest.mark.parametrize("part", ["weight", "bias"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_no_numbers(part, value):

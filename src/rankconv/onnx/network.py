@@ -41,8 +41,8 @@ class OnnxNetwork:
     Where the model leaves rows and columns of its inputs open, `layers` needs a `sample`: one
     batch, an array for each input.
 
-    Raises ValueError for a model with control flow, with NaN in a weight, or that ONNX Runtime
-    refuses.
+    Raises ValueError for a model with control flow, in training mode, with NaN in a weight, or
+    that ONNX Runtime refuses.
 
     >>> import numpy as np
     >>> from onnx import helper, numpy_helper

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import onnx
-from onnx import inliner, version_converter
+from onnx import inliner, numpy_helper, version_converter
 
-from rankconv.onnx.graphs import DEFAULT_DOMAINS
+from rankconv.onnx.graphs import DEFAULT_DOMAINS, attributes, constants, is_op
 
 LIMIT = 2**31 - 1  # bytes: more than one protobuf message, and so a session, can hold
 OPSET = 13
@@ -45,7 +45,8 @@ def read(path: str | os.PathLike[str]) -> onnx.ModelProto:
 def plain(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """The model checked, its functions put in place, in opset 13 or later. `name` is for errors.
 
-    Raises ValueError where it is not valid, has control flow, or cannot be converted.
+    Raises ValueError where it is not valid, has control flow or nodes in training mode, or cannot
+    be converted.
     """
     model = _with_opset(model, name)
     if model.functions:
@@ -57,6 +58,7 @@ def plain(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
                 f"{node.op_type}), which is not supported: export the network without it, or "
                 "compress the part behind it as a model of its own"
             )
+    _check_mode(model, name)
     _complete_outputs(model)
     if model.ir_version < CONSTANTS_APART:
         _drop_listed_constants(model)
@@ -65,6 +67,20 @@ def plain(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     except Exception as error:
         raise ValueError(f"{name} is not a valid ONNX model: {_first_line(error)}") from None
     return model
+
+
+def _check_mode(model: onnx.ModelProto, name: str) -> None:
+    """ValueError for a node whose output for an image depends on the other images, or on chance."""
+    known = constants(model.graph)
+    for node in model.graph.node:
+        training = is_op(node, "BatchNormalization") and attributes(node).get("training_mode", 0)
+        if is_op(node, "Dropout") and len(node.input) > 2 and node.input[2] in known:
+            training = bool(numpy_helper.to_array(known[node.input[2]]).any())
+        if training:
+            raise ValueError(
+                f"{name} is in training mode (node {node.name or node.output[0]!r}, "
+                f"{node.op_type}): export it in inference mode, from PyTorch after model.eval()"
+            )
 
 
 def _complete_outputs(model: onnx.ModelProto) -> None:

@@ -18,8 +18,8 @@ def load(path: str | os.PathLike[str], *, sample: Inputs | None = None) -> OnnxN
 
     `sample`, one batch, is needed where the file leaves rows and columns of the images open.
     Raises OSError where the file cannot be read, and ValueError for a file that is no ONNX model,
-    a model of over 2 GiB (external data included), with control flow, with NaN in a weight, with
-    no layer that can be replaced, or that ONNX Runtime refuses.
+    a model of over 2 GiB (external data included), with control flow, in training mode, with NaN
+    in a weight, with no layer that can be replaced, or that ONNX Runtime refuses.
 
     >>> load("no_model.onnx")
     Traceback (most recent call last):
