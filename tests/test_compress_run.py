@@ -44,7 +44,9 @@ def test_planted_ranks_are_found_and_told(monkeypatch):
     assert chosen.speedup > 1.3
     assert found.network.replacements == found.replacements
     assert chosen.choices == {
-        name: (r.chain.kind, r.chain.rank) for name, r in found.replacements.items()
+        name: (r.chain.kind, r.chain.rank)
+        for name, r in found.replacements.items()
+        if r.chain.kind != "dense"
     }
     assert report.split == {"fit": 35, "choose": 35, "report": 30}
     assert report.metric == "top-1 (%)"
@@ -191,7 +193,7 @@ def test_int8_is_a_point_of_its_own_and_the_answer_only_if_asked(monkeypatch):
     point = asked.report.points[asked.report.chosen]
     assert point.source == "rankconv+int8"
     assert point.speedup > 4
-    assert set(asked.replacements) == set(point.choices)
+    assert set(asked.replacements) >= set(point.choices)
     assert asked.network.replacements.keys() == asked.replacements.keys()
     with pytest.raises(ValueError, match="return_int8=True needs quantize"):
         compress(network, data, return_int8=True)

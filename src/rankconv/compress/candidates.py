@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankconv.compress.amounts import affordable
+from rankconv.compress.blanks import Rank
 from rankconv.compress.data import Data
 from rankconv.compress.metrics import Metric, Part, surrogate
-from rankconv.compress.network import Inputs, Network, predictions
+from rankconv.compress.moments import SAMPLES, output_shape
+from rankconv.compress.network import Inputs, Network, Replacement, predictions
 from rankconv.compress.refit import refit
 from rankconv.compress.search import Candidate, Choice
 from rankconv.compress.verify import speedups, timed
@@ -20,6 +24,7 @@ Array = NDArray[Any]
 CHECK_SECONDS = 0.7  # of timing for each candidate
 REFIT_WORK = 1e11  # multiply-adds of the network in one refit, about
 REFIT_PIXELS = 2**17  # at least, of all its images
+ENOUGH = 4  # patches for each unknown of an output, for a layer to be fitted that need not be
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +46,7 @@ def evaluate(bench: Bench, choice: Choice, *, images: int | None = None) -> Cand
     network = bench.network
     wanted = {name: (o.kind, o.rank) for name, o in choice.items() if o.rank is not None}
     few = tuple(array[:images] for array in bench.fit.inputs)
-    replacements = refit(network, few, wanted, seed=bench.seed)
+    replacements = fitted(network, few, wanted, seed=bench.seed)
     made = network.swap(replacements)
     outputs = predictions(made, bench.part.data.inputs)
     score = bench.metric.measure(made, bench.part, outputs=outputs)
@@ -59,11 +64,30 @@ def evaluate(bench: Bench, choice: Choice, *, images: int | None = None) -> Cand
     )
 
 
+def fitted(
+    network: Network, inputs: Inputs, choices: Mapping[str, tuple[str, Rank | None]], *, seed: int
+) -> dict[str, Replacement]:
+    """Refitted replacements for the choices, and new weights for the layers kept behind the first.
+
+    A layer that keeps its shape costs no time, and takes up some of the error of those before it.
+    Where there are too few patches to fit it to, its weights stay as they are.
+    """
+    wanted: dict[str, tuple[str, Rank | None]] = {}
+    for layer in network.layers:
+        if layer.name in choices:
+            wanted[layer.name] = choices[layer.name]
+        elif wanted:
+            patches = min(SAMPLES, len(inputs[0]) * math.prod(output_shape(layer)))
+            if patches >= ENOUGH * math.prod(layer.stage.weight.shape[1:]):
+                wanted[layer.name] = "dense", None
+    return refit(network, inputs, wanted, seed=seed)
+
+
 def images_for(bench: Bench, choice: Choice) -> int:
-    """How many images a refit in a search may see: each replaced layer runs all before it anew."""
+    """How many images a refit in a search may see: each fitted layer runs all before it anew."""
     adds = np.cumsum([layer.multiply_adds for layer in bench.network.layers])
     replaced = [choice[layer.name].rank is not None for layer in bench.network.layers]
-    work = float(adds[replaced].sum())
+    work = float(adds[int(np.argmax(replaced)) :].sum())  # from the first of them on
     return affordable(
         bench.network, len(bench.fit), adds=work, work=REFIT_WORK, pixels=REFIT_PIXELS
     )

@@ -47,23 +47,31 @@ def _record(
         output_error=option.output_error,
         multiply_adds_before=dense.multiply_adds,
         multiply_adds_after=adds,
-        reason=_reason(option, dense, list(options.values()), table.reasons.get(layer.name)),
+        reason=_reason(
+            option,
+            dense,
+            list(options.values()),
+            table.reasons.get(layer.name),
+            "left as it is" if replacement is None else "keeps its shape, its weights fitted anew",
+        ),
         spectrum=spectrum(layer),
     )
 
 
-def _reason(option: Option, dense: Option, options: list[Option], why_none: str | None) -> str:
+def _reason(
+    option: Option, dense: Option, options: list[Option], why_none: str | None, kept: str
+) -> str:
     if option.rank is not None:
         return (
             f"{dense.seconds / option.seconds:.2f} times as fast by itself at an output error of "
             f"{option.output_error:.1%}"
         )
     if why_none is not None:
-        return f"left as it is: {why_none}"
+        return f"{kept}: {why_none}"
     fastest = min(options, key=lambda o: o.seconds)
     nearest = min((o for o in options if o.rank is not None), key=lambda o: o.output_error)
     return (
-        "left as it is: the time saved was worth less than its accuracy within the budget "
+        f"{kept}: the time saved was worth less than its accuracy within the budget "
         f"(the fastest chain is {dense.seconds / fastest.seconds:.2f} times as fast at an output "
         f"error of {fastest.output_error:.1%}, the nearest has {nearest.output_error:.1%})"
     )
