@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from compress_work import GATE_DROP, INT8, ORIGINAL, OURS, TUNED
+from compress_work import CHOSEN, GATE_DROP, INT8, ORIGINAL, OURS, TUNED, TUNED_ORIGINAL
 
 Row = dict[str, Any]
 PEER = "peer"
@@ -69,7 +69,7 @@ def reference(rows: list[Row], net: str, source: str) -> float:
         float(row["score"])
         for row in rows
         if row["net"] == net
-        and (row["source"] == ORIGINAL or (wanted[TUNED] and row["name"] == "tuned-original"))
+        and (row["source"] == ORIGINAL or (wanted[TUNED] and row["name"] == TUNED_ORIGINAL))
     )
 
 
@@ -85,7 +85,7 @@ def _speed(gate: Gate, rows: list[Row]) -> Verdict:
         for row in rows
         if row["net"] == gate.net
         and row["source"] in gate.sources
-        and not row["name"].startswith("tuned-original")
+        and row["name"] != TUNED_ORIGINAL
     ]
     if not mine:
         return Verdict(gate.title, wanted, "-", None)
@@ -100,7 +100,7 @@ def _speed(gate: Gate, rows: list[Row]) -> Verdict:
 
 
 def _cost(rows: list[Row]) -> list[Verdict]:
-    row = next((r for r in rows if r["net"] == "vgg" and r["name"] == "drop-1"), None)
+    row = next((r for r in rows if r["net"] == "vgg" and r["name"] == CHOSEN), None)
     made = row["made"] if row else None
     titles = ("time to compress the VGG-like net", "memory to compress the VGG-like net")
     wanted = (f"< {MINUTES:g} minutes", f"< {MEMORY / 1024:g} GiB")

@@ -13,11 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from compress_work import INT8, NETS, ORIGINAL, OURS, Made, keep, read, stored
+from compress_work import (
+    CHOSEN,
+    HARDER,
+    INT8,
+    NETS,
+    ORIGINAL,
+    OURS,
+    TUNED_ORIGINAL,
+    Made,
+    keep,
+    read,
+    stored,
+)
 
 Tell = Callable[[str], None]
 NOTHING_FASTER = 3  # exit status of rankconv compress
 INT8_IMAGES = 512
+TUNED_DROP = 6.0  # points before the fine-tuning
 
 
 def originals(work: Path, nets: list[str], data: str | None, tell: Tell) -> None:
@@ -44,47 +57,37 @@ def images(work: Path, net: str, part: str) -> tuple[Any, Any]:
 
 
 def compressed(work: Path, net: str, tell: Tell) -> None:
-    """One run of `rankconv compress` for each budget, as a user would type it."""
-    wanted = [(f"drop-{drop:g}", ("--max-drop", f"{drop:g}")) for drop in NETS[net].drops]
-    wanted += [(f"speedup-{s:g}", ("--speedup", f"{s:g}")) for s in NETS[net].speedups]
-    for number, (name, budget) in enumerate(wanted):
-        if stored(work, net, name):
-            continue
-        # The first, by which time and memory are judged, measures all layers itself.
-        tuning = ["--no-tuning"] if number == 0 else ["--tuning", str(work / "layer-times.json")]
-        tell(f"{net}: compressing, {' '.join(budget)[2:]}")
-        keep(work, _by_command(work, net, name, budget, tuning))
+    """`rankconv compress` as a user would type it, and the other networks that its report names."""
+    if not stored(work, net, CHOSEN):
+        tell(f"{net}: compressing")
+        keep(work, _by_command(work, net))
+    front(work, net, tell)
 
 
-def _by_command(
-    work: Path, net: str, name: str, budget: tuple[str, str], tuning: list[str]
-) -> Made:
-    out, told = f"{net}/{name}.onnx", f"{net}/{name}.report"
-    shown = [
-        "rankconv", "compress", f"{net}.onnx", "--data", f"{NETS[net].data}-calib.npz", *budget,
-        "-o", f"{name}.onnx",
-    ]  # fmt: skip
+def _by_command(work: Path, net: str) -> Made:
+    out, told = f"{net}/{CHOSEN}.onnx", f"{net}/{CHOSEN}.report"
+    images = f"{NETS[net].data}-calib.npz"
+    budget = f"--max-drop={NETS[net].drop:g}"
     command = [
         str(Path(sys.executable).with_name("rankconv")), "compress",
-        str(work / "nets" / f"{net}.onnx"), "--data", str(work / "nets" / shown[4]), *budget,
-        "-o", str(work / out), "--json", str(work / told), "--force", *tuning,
+        str(work / "nets" / f"{net}.onnx"), "--data", str(work / "nets" / images), budget,
+        "-o", str(work / out), "--json", str(work / told), "--force", "--no-tuning",
     ]  # fmt: skip
     (work / net).mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    with (work / net / f"{name}.log").open("w") as log:
+    with (work / net / f"{CHOSEN}.log").open("w") as log:
         child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(child.pid, 0)
     code = os.waitstatus_to_exitcode(status)
     child.returncode = code
     if code not in (0, NOTHING_FASTER):
-        raise SystemExit(f"{' '.join(command)}: exit status {code}; see {work / net}/{name}.log")
+        raise SystemExit(f"{' '.join(command)}: exit status {code}; see {work / net}/{CHOSEN}.log")
     return Made(
         net=net,
-        name=name,
+        name=CHOSEN,
         source=OURS,
         file=out if code == 0 else None,
-        budget=" ".join(budget)[2:],
-        command=" ".join(shown),
+        command=f"rankconv compress {net}.onnx --data {images} {budget} -o fast.onnx",
         seconds=round(time.perf_counter() - start, 1),
         cpu_seconds=round(usage.ru_utime + usage.ru_stime, 1),
         peak_mib=round(usage.ru_maxrss / 1024),
@@ -92,22 +95,53 @@ def _by_command(
     )
 
 
-def choices_of(work: Path, net: str, name: str) -> dict[str, tuple[str, Any]]:
-    """Layer -> (kind, rank) of a compressed network, as its report tells."""
-    report = read(work / net / f"{name}.report")["report"]
-    chosen = report["points"][report["chosen"]]["choices"]
+def front(work: Path, net: str, tell: Tell) -> None:
+    """Files of the other networks that the search measured, fitted again by what it chose."""
+    from rankconv.compress.candidates import fitted
+    from rankconv.compress.data import Data, split
+    from rankconv.onnx import load, save
+
+    report = read(work / net / f"{CHOSEN}.report")["report"]
+    original, inputs = None, None
+    for number, point in enumerate(report["points"]):
+        name, file = f"front-{number}", f"{net}/front-{number}.onnx"
+        if point["source"] != OURS or number == report["chosen"] or stored(work, net, name):
+            continue
+        if original is None or inputs is None:
+            original = load(work / "nets" / f"{net}.onnx")
+            inputs = split(Data(*images(work, net, "calib")), seed=0).fit.inputs
+        tell(f"{net}: {point['label']}")
+        begin = processor_seconds()
+        made = original.swap(fitted(original, inputs, choices_in(point), seed=0))
+        save(made, work / file)
+        used = round(processor_seconds() - begin, 1)
+        keep(work, Made(net, name, OURS, file, cpu_seconds=used, notes=point["label"]))
+
+
+def choices_in(point: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Layer -> (kind, rank) of a point of a report that was read from JSON."""
     return {
         layer: (kind, tuple(rank) if isinstance(rank, list) else rank)
-        for layer, (kind, rank) in chosen.items()
+        for layer, (kind, rank) in point["choices"].items()
     }
 
 
+def harder(work: Path, net: str) -> dict[str, Any] | None:
+    """The point to fine-tune: the fastest that lost no more than TUNED_DROP; None without one."""
+    report = read(work / net / f"{CHOSEN}.report")["report"]
+    points = [
+        point
+        for point in report["points"]
+        if point["source"] == OURS and point["drop"] <= TUNED_DROP
+    ]
+    return max(points, key=lambda point: point["speedup"], default=None)
+
+
 def int8(work: Path, net: str, tell: Tell) -> None:
-    """The original, the first budget's network and the fine-tuned ones, in int8."""
+    """The original, the compressed and the fine-tuned network, in int8."""
     from rankconv.onnx import load, quantize, save
 
-    first = f"drop-{NETS[net].drops[0]:g}"
-    names = [ORIGINAL, first, *(f"tuned-{start}" for start in NETS[net].tuned)]
+    names = [ORIGINAL, CHOSEN, HARDER]
     x = images(work, net, "calib")[0][:INT8_IMAGES]
     for name in names:
         made = stored(work, net, name)
@@ -133,18 +167,13 @@ def processor_seconds() -> float:
 
 
 def tuned(work: Path, net: str, data: str | None, tell: Tell) -> None:
-    """The points to start from, and the original, fine-tuned in the same way."""
+    """A network compressed further, and the original, both fine-tuned in the same way."""
     from compress_tune import tune_all
 
-    starts = {}
-    for name in NETS[net].tuned:
-        made = stored(work, net, name)
-        if made is not None and made.file is not None:
-            starts[name] = choices_of(work, net, name)
-        else:
-            tell(f"{net}: nothing faster at {name}, so nothing to fine-tune")
-    names = {**{f"tuned-{name}": c for name, c in starts.items()}, "tuned-original": {}}
-    missing = {name: choices for name, choices in names.items() if not stored(work, net, name)}
-    if starts and missing:
-        for made in tune_all(work, net, missing, data, tell):
+    point = harder(work, net)
+    if not NETS[net].tuned or point is None:
+        return
+    wanted = {HARDER: choices_in(point), TUNED_ORIGINAL: {}}
+    if not all(stored(work, net, name) for name in wanted):
+        for made in tune_all(work, net, wanted, data, tell):
             keep(work, made)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from compress_gates import PEER, Row, front
-from compress_work import INT8, ORIGINAL, OURS, TUNED
+from compress_work import INT8, ORIGINAL, OURS, TUNED, TUNED_ORIGINAL
 from rankconv.drawing.palette import COLOURS
 
 THEMES = ("light", "dark")
@@ -99,7 +99,7 @@ def _panel(axes: Axes, rows: list[Row], unit: str, colour: Any, shown: dict[str,
     for source, look in LOOKS.items():
         some = [
             row for row in rows
-            if row["source"] == source and not row["name"].startswith("tuned-original")
+            if row["source"] == source and row["name"] != TUNED_ORIGINAL
         ]  # fmt: skip
         label = {OURS: "rankconv", INT8: "int8 alone"}.get(source, f"rankconv, {source}")
         draw(some, label.replace("rankconv, rankconv+", "rankconv, "), look)

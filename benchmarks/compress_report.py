@@ -141,6 +141,8 @@ def _row(row: Row, rows: list[Row], second: str) -> tuple[str, ...]:
 
 def _asked(row: Row) -> str:
     made = row["made"]
+    if row["source"] == OURS and not made["command"]:
+        return f"{made['notes']} of its report"
     if row["source"] == OURS:
         return (
             f"`{made['command']}`: {made['seconds']:.0f} s, {made['cpu_seconds']:.0f} s of the "

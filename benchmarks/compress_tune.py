@@ -20,11 +20,11 @@ from nets.images import MEAN, STD, cifar10
 from nets.nets import NETS as TRAINED_HERE
 from nets.nets import trained
 from nets.resnet import resnet
+from rankconv.compress.candidates import fitted
 from rankconv.compress.data import Data, split
-from rankconv.compress.refit import refit
 from rankconv.nn import TorchNetwork, fine_tune, fold_batch_norm, to_onnx
 
-LIMIT = 600.0  # processor seconds of one fine-tuning: half of 10 minutes on 2 cores
+LIMIT = 300.0  # processor seconds of one fine-tuning: a quarter of 10 minutes on 2 cores
 RATE, BATCH = 0.01, 128
 TEMPERATURE, LABEL_WEIGHT = 2.0, 0.5
 PADDING = 4  # pixels by which a training image is shifted at most
@@ -98,8 +98,7 @@ def replaced(teacher: Any, file: Path, choices: Mapping[str, Any], inputs: Any) 
 
     network = TorchNetwork(teacher, torch.from_numpy(inputs[0][:2]))
     names = matched(load(file).layers, network.layers, choices)
-    replacements = refit(network, inputs, names)
-    return network.swap(replacements).model
+    return network.swap(fitted(network, inputs, names, seed=0)).model
 
 
 def matched(exported: Any, layers: Any, choices: Mapping[str, Any]) -> dict[str, Any]:

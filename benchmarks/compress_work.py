@@ -13,31 +13,30 @@ ORIGINAL = "original"
 OURS, TUNED = "rankconv", "fine-tuned"
 INT8 = "int8"  # stands alone, or behind the others: 'rankconv+int8'
 GATE_DROP = 1.0  # points
+CHOSEN, HARDER = "chosen", "tuned"  # names of files
+TUNED_ORIGINAL = "tuned-original"
 
 
 @dataclass(frozen=True)
 class Net:
-    """A network: its images (`cifar` or its own), unit of the score, and budgets to compress to.
+    """A network: its images (`cifar` or its own), the unit of its score, and `drop`, the budget.
 
-    `drops` are given as --max-drop, the one of the gates first. `tuned` are points from which the
-    fine-tuning starts.
+    `tuned` networks are also fine-tuned, from a point further down the front.
     """
 
     title: str
     data: str
     unit: str
-    drops: tuple[float, ...]
-    speedups: tuple[float, ...] = ()
-    tuned: tuple[str, ...] = ()
+    drop: float = GATE_DROP
+    tuned: bool = False
 
 
-POINTS = (1.0, 0.5, 2.0, 4.0)
 NETS = {
-    "vgg": Net("VGG-like net", "cifar", "points", POINTS, tuned=("drop-4",)),
-    "resnet20": Net("ResNet-20", "cifar", "points", POINTS, tuned=("drop-4",)),
-    "resnet56": Net("ResNet-56", "cifar", "points", POINTS),
-    "depthwise": Net("depthwise net, 5x5", "cifar", "points", POINTS),
-    "demosaicnet": Net("demosaicnet", "demosaicnet", "dB", (0.25, 0.1, 0.5, 1.0)),
+    "vgg": Net("VGG-like net", "cifar", "points", tuned=True),
+    "resnet20": Net("ResNet-20", "cifar", "points", tuned=True),
+    "resnet56": Net("ResNet-56", "cifar", "points"),
+    "depthwise": Net("depthwise net, 5x5", "cifar", "points"),
+    "demosaicnet": Net("demosaicnet", "demosaicnet", "dB", drop=0.25),
 }
 
 

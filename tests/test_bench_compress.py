@@ -59,20 +59,20 @@ def result() -> dict[str, Any]:
     return {
         "networks": [
             row("original", "original", 90.0, 1.0),
-            row("drop-1", "rankconv", 89.2, 1.7),
-            row("drop-4", "rankconv", 86.5, 3.0),
-            row("tuned-drop-4", "fine-tuned", 89.5, 2.9),
+            row("chosen", "rankconv", 89.2, 1.7),
+            row("front-5", "rankconv", 86.5, 3.0),
+            row("tuned", "fine-tuned", 89.5, 2.9),
             row("tuned-original", "fine-tuned", 91.0, 1.0),
             row("int8", "int8", 90.1, 1.9),
-            row("drop-1-int8", "rankconv+int8", 88.6, 2.6),
-            row("tuned-drop-4-int8", "fine-tuned+int8", 89.4, 5.0),
+            row("chosen-int8", "rankconv+int8", 88.6, 2.6),
+            row("tuned-int8", "fine-tuned+int8", 89.4, 5.0),
             row("aimet-spatial@0.50", "peer", 86.5, 3.1),
             row("musco-rate@0.50", "peer", 80.0, 1.5),
         ],
         "titles": {"vgg": "VGG-like net"},
         "units": {"vgg": "points"},
         "images": {"vgg": 10_000},
-        "nothing_faster": {"vgg": {"drop-0.5": "The original: nothing."}},
+        "nothing_faster": {"vgg": {"chosen-0": "The original: nothing."}},
         "failures": {"vgg/fasterai-svd@0.50": "it broke"},
         "machine": {"processor": "P", "cores": 2, "system": "S", "python": "3"},
         "versions": {"numpy": "2"},
@@ -87,18 +87,18 @@ def result() -> dict[str, Any]:
 def test_gates_count_the_drop_from_the_better_original(result: dict[str, Any]) -> None:
     found = {v.title: v for v in load("compress_gates").verdicts(result)}
     plain = found["VGG-like net, no fine-tuning"]
-    assert (plain.met, plain.found) == (False, "1.70x at 0.80 points (drop-1)")
+    assert (plain.met, plain.found) == (False, "1.70x at 0.80 points (chosen)")
     tuned = found["VGG-like net, fine-tuned"]
     # 2.9 times as fast, but 1.5 points below the original that was tuned in the same way.
-    assert (tuned.met, tuned.found) == (False, "2.90x at 1.50 points (tuned-drop-4)")
+    assert (tuned.met, tuned.found) == (False, "2.90x at 1.50 points (tuned)")
     both = found["VGG-like net, followed by int8"]
-    assert (both.met, both.found) == (True, "2.60x at 1.40 points (drop-1-int8)")
+    assert (both.met, both.found) == (True, "2.60x at 1.40 points (chosen-int8)")
     assert found["ResNet-20, fine-tuned"].met is None
     assert found["time to compress the VGG-like net"].met
     assert not found["memory to compress the VGG-like net"].met
     peers = next(v for title, v in found.items() if "no peer" in title)
     assert (peers.met, peers.found) == (
-        False, "1 of 2 points, 2 of theirs; beaten: drop-4 by aimet-spatial@0.50",
+        False, "1 of 2 points, 2 of theirs; beaten: front-5 by aimet-spatial@0.50",
     )  # fmt: skip
 
 
@@ -106,8 +106,8 @@ def test_the_page_and_its_pictures(result: dict[str, Any], tmp_path: Path) -> No
     page = load("compress_report").write_page(result, tmp_path).read_text()
     assert "| VGG-like net, no fine-tuning | >= 1.8x (aim 2.5x) at <= 1 points | 1.70x" in page
     assert "0.50 (1.50 from the tuned original)" in page
-    assert "`drop-0.5` has no file: The original: nothing." in page
-    assert "| musco-rate@0.50 | drop-1, drop-4 |" in page
+    assert "`chosen-0` has no file: The original: nothing." in page
+    assert "| musco-rate@0.50 | chosen, front-5 |" in page
     assert "not quiet" not in page
     for theme in ("light", "dark"):
         assert f"(compress-{theme}.svg#only-{theme})" in page
