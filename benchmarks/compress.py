@@ -14,18 +14,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+from rich.console import Console
 
-from rich.console import Console  # noqa: E402
-
-import compress_make as make  # noqa: E402
-from compress_report import show, write_page  # noqa: E402
-from compress_score import run  # noqa: E402
-from compress_work import NETS, read, write  # noqa: E402
+import compress_make as make
+from compress_report import show, write_page
+from compress_score import run
+from compress_work import NETS, read, write
 
 STAGES = ("compress", "tune", "int8", "score")
 HERE = Path(__file__).resolve().parent

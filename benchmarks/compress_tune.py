@@ -24,7 +24,7 @@ from rankconv.compress.candidates import fitted
 from rankconv.compress.data import Data, split
 from rankconv.nn import TorchNetwork, fine_tune, fold_batch_norm, to_onnx
 
-LIMIT = 300.0  # processor seconds of one fine-tuning: a quarter of 10 minutes on 2 cores
+LIMIT = 150.0  # processor seconds of a fine-tuning, about: an eighth of 10 minutes on 2 cores
 RATE, BATCH = 0.01, 128
 TEMPERATURE, LABEL_WEIGHT = 2.0, 0.5
 PADDING = 4  # pixels by which a training image is shifted at most

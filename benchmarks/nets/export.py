@@ -3,7 +3,7 @@
     PYTHONPATH=benchmarks python -m nets.export runs/nets              everything
     PYTHONPATH=benchmarks python -m nets.export runs/nets vgg cifar    only these
 
-NAME.onnx takes `x` (batch, 3, H, W), batch of any size. cifar-calib.npz holds 4,000 training
+NAME.onnx takes `x` (batch, 3, H, W), batch of any size. cifar-calib.npz holds 6,000 training
 images drawn at random, cifar-test.npz the 10,000 test images; arrays `x` as every network takes
 them, and `y`, the labels. The tiles of demosaicnet-calib.npz and -test.npz have images as `y`.
 """

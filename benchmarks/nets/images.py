@@ -15,7 +15,7 @@ from rankconv.paper.data import Dataset, load
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
-CALIBRATION = 4000
+CALIBRATION = 6000
 SEED = 0
 
 

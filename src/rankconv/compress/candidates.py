@@ -24,6 +24,7 @@ Array = NDArray[Any]
 CHECK_SECONDS = 0.7  # of timing for each candidate
 REFIT_WORK = 1e11  # multiply-adds of the network in one refit, about
 REFIT_PIXELS = 2**17  # at least, of all its images
+SEARCH_SAMPLES = 20_000  # patches of a layer, where only some of the images are seen
 ENOUGH = 4  # patches for each unknown of an output, for a layer to be fitted that need not be
 
 
@@ -46,7 +47,8 @@ def evaluate(bench: Bench, choice: Choice, *, images: int | None = None) -> Cand
     network = bench.network
     wanted = {name: (o.kind, o.rank) for name, o in choice.items() if o.rank is not None}
     few = tuple(array[:images] for array in bench.fit.inputs)
-    replacements = fitted(network, few, wanted, seed=bench.seed)
+    samples = SAMPLES if len(few[0]) == len(bench.fit) else SEARCH_SAMPLES
+    replacements = fitted(network, few, wanted, samples=samples, seed=bench.seed)
     made = network.swap(replacements)
     outputs = predictions(made, bench.part.data.inputs)
     score = bench.metric.measure(made, bench.part, outputs=outputs)
@@ -65,7 +67,12 @@ def evaluate(bench: Bench, choice: Choice, *, images: int | None = None) -> Cand
 
 
 def fitted(
-    network: Network, inputs: Inputs, choices: Mapping[str, tuple[str, Rank | None]], *, seed: int
+    network: Network,
+    inputs: Inputs,
+    choices: Mapping[str, tuple[str, Rank | None]],
+    *,
+    samples: int = SAMPLES,
+    seed: int,
 ) -> dict[str, Replacement]:
     """Refitted replacements for the choices, and new weights for the layers kept behind the first.
 
@@ -77,10 +84,10 @@ def fitted(
         if layer.name in choices:
             wanted[layer.name] = choices[layer.name]
         elif wanted:
-            patches = min(SAMPLES, len(inputs[0]) * math.prod(output_shape(layer)))
+            patches = min(samples, len(inputs[0]) * math.prod(output_shape(layer)))
             if patches >= ENOUGH * math.prod(layer.stage.weight.shape[1:]):
                 wanted[layer.name] = "dense", None
-    return refit(network, inputs, wanted, seed=seed)
+    return refit(network, inputs, wanted, samples=samples, seed=seed)
 
 
 def images_for(bench: Bench, choice: Choice) -> int:
