@@ -141,6 +141,40 @@ def test_your_own_score_and_labels_from_a_loader(clock):
     assert report.metric.startswith("top-1")
 
 
+def test_a_score_that_changes_its_model_changes_nothing_else(clock):
+    x = images()
+
+    def careless(made):
+        made.train()
+        with torch.no_grad():
+            score = float(made(x).mean())
+            for parameter in made.parameters():
+                parameter.zero_()
+        return score
+
+    net = model()
+    made, report = rn.compress(net, x, max_drop=1e9, evaluate=careless)
+    assert len({point.score for point in report.points}) > 1  # not of zeros
+    assert float(made(x).detach().abs().max()) > 0
+    assert not made.training
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = model()
+
+    def forward(self, x):
+        return self.inner(x + 0.01 * torch.randn_like(x))
+
+
+def test_random_numbers_go_on_as_if_nothing_had_run(clock):
+    net, x = Noisy(), images()
+    before = torch.get_rng_state()
+    rn.compress(net, x, max_drop=50)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_when_nothing_is_faster_the_original_comes_back(clock, monkeypatch):
     monkeypatch.setattr(verify, "interleaved", lambda calls, **_: np.ones((7, len(calls))))
     net = model()
@@ -230,6 +264,11 @@ def test_data_in_every_form_is_the_same():
         (lambda: rn.compress(model(), images(), max_drop=1, speedup=2), "exclude"),
         (lambda: rn.compress(model(), images()[:, :2]), "does not take inputs"),
         (lambda: rn.compress(nn.ReLU(), images()), "no layer"),
+        (lambda: rn.compress(torch.compile(model()), images()), "^the model comes from torch"),
+        (
+            lambda: rn.compress(nn.Sequential(torch.compile(model())), images()),
+            "its part '0', comes from torch.compile",
+        ),
         (
             lambda: rn.compress(model(), images(), evaluate=lambda m: 1.0, metric="top1"),
             "evaluate excludes",

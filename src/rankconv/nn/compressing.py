@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from rankconv.compress import run
@@ -16,6 +17,7 @@ from rankconv.compress.records import Report
 from rankconv.nn.data import as_data, as_tensors
 from rankconv.nn.export import to_onnx
 from rankconv.nn.network import TorchNetwork
+from rankconv.nn.tracing import copy_of
 
 
 def compress(
@@ -81,7 +83,10 @@ def compress(
     score: str | Metric | None = metric
     if evaluate is not None:
         own = evaluate
-        score = custom(lambda made: own(made.model), name=getattr(own, "__name__", "score"))
+        # A copy, lest a function that ends with model.train() changes what is measured next.
+        score = custom(
+            lambda made: own(copy_of(made.model)), name=getattr(own, "__name__", "score")
+        )
 
     def quantized(made: Network, inputs: Inputs) -> Network:
         from rankconv.onnx import OnnxNetwork, quantize
@@ -91,31 +96,32 @@ def compress(
         typed = zip(inputs, exported.inputs, strict=True)
         return quantize(exported, tuple(array.astype(spec.dtype) for array, spec in typed))
 
-    found = run.compress(
-        network,
-        images,
-        metric=score,
-        max_drop=max_drop,
-        speedup=speedup,
-        seconds=seconds,
-        kinds=kinds,
-        threads=threads,
-        batch=batch,
-        quantize=quantized if int8 else None,
-        tuning=tuning,
-        progress=progress,
-        command=_command(
-            {"max_drop": max_drop, "speedup": speedup, "seconds": seconds},
-            metric=metric,
-            evaluate=getattr(evaluate, "__name__", None),
-            kinds=None if tuple(kinds) == tuple(KINDS) else tuple(kinds),
+    with torch.random.fork_rng(devices=[]):  # a model that draws numbers is timed too
+        found = run.compress(
+            network,
+            images,
+            metric=score,
+            max_drop=max_drop,
+            speedup=speedup,
+            seconds=seconds,
+            kinds=kinds,
             threads=threads,
             batch=batch,
-            int8=int8 or None,
-            seed=seed or None,
-        ),
-        seed=seed,
-    )
+            quantize=quantized if int8 else None,
+            tuning=tuning,
+            progress=progress,
+            command=_command(
+                {"max_drop": max_drop, "speedup": speedup, "seconds": seconds},
+                metric=metric,
+                evaluate=getattr(evaluate, "__name__", None),
+                kinds=None if tuple(kinds) == tuple(KINDS) else tuple(kinds),
+                threads=threads,
+                batch=batch,
+                int8=int8 or None,
+                seed=seed or None,
+            ),
+            seed=seed,
+        )
     return network.swap(found.replacements).model, found.report
 
 

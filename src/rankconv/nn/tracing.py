@@ -37,8 +37,15 @@ class Traced:
 def trace(model: nn.Module, inputs: Sequence[Tensor]) -> Traced:
     """Run a copy of `model` in eval mode and see what each convolution and linear layer is given.
 
-    Raises ValueError where the model cannot be copied or does not take the inputs.
+    Raises ValueError where the model cannot be copied, is compiled or does not take the inputs.
     """
+    for name, module in model.named_modules():
+        if hasattr(module, "_orig_mod"):
+            part = f", its part {name!r}," if name else ""
+            raise ValueError(
+                f"the model{part} comes from torch.compile: pass it as it was before (its "
+                "_orig_mod), and compile the result"
+            )
     candidates, left_alone = _candidates(model)
     expected, _ = _run(model, inputs, {})
     calls = _calls(model, inputs, candidates, expected)
