@@ -10,7 +10,7 @@ DEMO ?= runs/demo
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help install demo test test-long lint types docs docs-serve bench-paper bench-filter sanitize browser clean
+.PHONY: help install demo test test-long lint types docs docs-serve bench-paper bench-filter bench-compress sanitize browser clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 16
@@ -52,6 +52,10 @@ bench-paper: install ## time the paper's test loop against PyTorch and ONNX Runt
 bench-filter: install ## time the filters against OpenCV, Intel IPP, Halide, numba and others
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -r benchmarks/peers.txt
 	$(BIN)/python benchmarks/filter.py $(ARGS)
+
+bench-compress: install ## compress trained networks and compare them with the originals
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r benchmarks/nets/requirements.txt
+	$(BIN)/python benchmarks/compress.py $(ARGS)
 
 sanitize: install ## the C++ kernels under the address, undefined and thread sanitizers
 	$(BIN)/python -m pip install -q --disable-pip-version-check cmake
