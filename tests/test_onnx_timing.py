@@ -145,3 +145,16 @@ def test_layers_between_other_things_than_blocks_are_timed_with_the_reordering(r
         network.layer_caller(name, None, batch=1, threads=1)()
         assert next(iter(seen[-1][1].values())).shape == (1, 32, size, size)
         assert ops(models[-1]) == ["Conv"]  # not optimised yet: reordering is put around it
+
+
+def test_names_of_a_chain_that_the_network_has_already(rng):
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="first"),
+        helper.make_node("Relu", ["a"], ["y"], name="first/rankconv_0"),
+    ]
+    network = OnnxNetwork(
+        model(nodes, [tensor("w", rng.standard_normal((8, 8, 3, 3)))], ["n", 8, 9, 9])
+    )
+    chain = chain_for(network.layers[0], "spatial_svd", 2)
+    network.layer_caller("first", chain, batch=1, threads=1)()
+    assert len(network.swap({"first": chain}).model.graph.node) == 3

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rankconv.compress.network import Replacement
 from rankconv.onnx.chains import emit
 from rankconv.onnx.cutting import cut
-from rankconv.onnx.graphs import Array, constants, consumers, is_op, only_reader
+from rankconv.onnx.graphs import Array, constants, consumers, is_op, names, only_reader
 from rankconv.onnx.sessions import bound_call, run, session
 from rankconv.onnx.sites import Site
 
@@ -118,13 +118,13 @@ def _sandwich(
     for node in nodes:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
-        for names, old, new in (
+        for tensors_of, old, new in (
             (copy.input, site.input, start),
             (copy.output, last, end),
         ):
-            for at_name, name in enumerate(names):
+            for at_name, name in enumerate(tensors_of):
                 if name == old:
-                    names[at_name] = new
+                    tensors_of[at_name] = new
         copies.append(copy)
     small = onnx.ModelProto(ir_version=model.ir_version)
     small.opset_import.extend(model.opset_import)
@@ -144,7 +144,7 @@ def _layer(
     model: onnx.ModelProto, site: Site, replacement: Replacement | None
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     if replacement is not None:
-        return emit(site, replacement, set())
+        return emit(site, replacement, names(model.graph))
     nodes = [model.graph.node[at] for at in site.nodes]
     known = constants(model.graph)
     wanted = {name for node in nodes for name in node.input if name in known}
