@@ -10,7 +10,7 @@ import pytest
 from rankconv.compress import run
 from rankconv.compress.data import Data
 from rankconv.compress.layer_records import spectrum
-from rankconv.compress.metrics import custom
+from rankconv.compress.metrics import METRICS, custom
 from rankconv.compress.network import Layer
 from rankconv.compress.records import Option
 from rankconv.compress.run import compress
@@ -156,6 +156,9 @@ def test_without_labels_and_with_a_metric_of_ones_own(monkeypatch):
     assert own.report.points[own.report.chosen].drop <= 0.3
     assert "by your own function; budget" in own.report.verdict
     assert "had not seen" not in own.report.verdict
+    drop = own.report.points[own.report.chosen].drop
+    assert f"at a drop of {drop:.3g} by your own" in own.report.verdict
+    assert run._number(-1e-9, METRICS["psnr"]) == "0.00"
 
 
 def test_targets_of_the_outputs_shape_are_scored_in_db(monkeypatch):

@@ -290,7 +290,8 @@ def _verdict(
         return 0, f"The original: it takes {now:.3g} s, which is within the budget ({told})."
     if chosen == 0:
         tried = ", ".join(
-            f"{c.speedup:.2f} times as fast at a drop of {c.drop:.2f}{unit}" for c in found
+            f"{c.speedup:.2f} times as fast at a drop of {_number(c.drop, metric)}{unit}"
+            for c in found
         )
         return 0, (
             f"The original: nothing that was tried is faster within the budget ({told}). "
@@ -311,7 +312,8 @@ def _verdict(
         " by your own function" if metric.evaluate else " on images that the choice had not seen"
     )
     verdict = (
-        f"{point.speedup:.2f} times as fast at a drop of {point.drop:.2f}{unit}{where}; "
+        f"{point.speedup:.2f} times as fast at a drop of {_number(point.drop, metric)}{unit}"
+        f"{where}; "
         f"budget: {told}."
     )
     if not kept:
@@ -321,3 +323,8 @@ def _verdict(
             "for a little less."
         )
     return chosen, verdict
+
+
+def _number(drop: float, metric: Metric) -> str:
+    """A drop in words; your own score may have any scale, and a rounded -0 is 0."""
+    return f"{drop:.3g}" if metric.evaluate else f"{round(drop, 2) + 0.0:.2f}"
