@@ -215,6 +215,21 @@ def test_an_int8_network_beyond_the_budget_is_not_the_answer(monkeypatch):
     assert "int8" in found.verdict
 
 
+def test_an_int8_network_that_is_slower_is_not_the_answer(monkeypatch):
+    network, data = case(monkeypatch)
+
+    def slower(one, inputs):
+        made = one.swap(one.replacements)
+        whole = made.caller(inputs, threads=1)
+        made.caller = lambda inputs, *, threads: lambda: [whole() for _ in range(4)]
+        return made
+
+    for budget in ({"max_drop": 10}, {"speedup": 1.2}):
+        found = compress(network, data, quantize=slower, return_int8=True, **budget).report
+        assert found.points[found.chosen].source == "rankconv"
+        assert "No int8 network was faster within the budget" in found.verdict
+
+
 def test_the_second_run_times_no_layer(monkeypatch, tmp_path):
     network, data = case(monkeypatch)
     calls = []
