@@ -159,6 +159,14 @@ def test_layers_that_are_odd_or_none(report: Report) -> None:
     assert "no layer that could be replaced" in empty.text
 
 
+def test_an_original_that_is_hardly_ever_right_is_doubted(report: Report) -> None:
+    first = replace(report.points[0], score=9.7)
+    doubted = replace(report, metric="top-1 (%)", points=(first, *report.points[1:]))
+    assert "right on 9.70 % of them alone: check that the classes" in page(doubted)
+    assert "of them alone" not in page(replace(report, metric="top-1 (%)"))
+    assert "of them alone" not in page(replace(doubted, metric="PSNR (dB)"))
+
+
 def test_the_users_own_score_is_not_told_to_be_on_unseen_images(report: Report) -> None:
     text = Reader(page(replace(report, metric="mylib.scores:mIoU"))).text
     assert "your own function, on the data that it brings itself" in text

@@ -19,6 +19,7 @@ from rankconv.geometry import Pair
 
 _TEMPLATES = Path(__file__).with_name("templates")
 FLOOR = 1e-4  # of the largest singular value: what is smaller is drawn there
+DOUBTFUL = 20.0  # % of right answers of the original: fewer look like wrong labels
 # source -> (name in the legend, colour of the palette, shape)
 SOURCES = {
     "original": ("the original", "rank -1", "square"),
@@ -259,6 +260,13 @@ def seen_text(report: Report, score: Score) -> str:
         told += f"; one image is {100 / images:.2g} points"
         if 100 / images > report.budget.get("max_drop", math.inf):
             told += ", which is more than the budget: pass more images to know the drop"
+    right = report.points[0].score
+    if score.name == "top-1" and right < DOUBTFUL:
+        told += (
+            f". The original itself is right on {score.value(right)} of them alone: check that "
+            "the classes are in the order of its outputs, counted from 0, and the images prepared "
+            "as it was trained on them"
+        )
     return told + "."
 
 
