@@ -150,6 +150,8 @@ def test_without_labels_and_with_a_metric_of_ones_own(monkeypatch):
         asked.append(one)
         return -float(np.abs(one.predict(data.inputs) - network.predict(data.inputs)).mean())
 
+    with pytest.raises(ValueError, match="own score likeness is not known, and a drop of 1 could"):
+        compress(network, data, metric=custom(score, name="likeness"))
     own = compress(network, data, metric=custom(score, name="likeness"), max_drop=0.3)
     assert asked
     assert own.report.metric == "likeness"

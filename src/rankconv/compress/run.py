@@ -64,9 +64,10 @@ def compress(
 ) -> Compressed:
     """Replace layers by low-rank chains so that the network is really faster, within a budget.
 
-    The budget is one of: `max_drop` (the default, 1), how much worse the metric may become, in
-    its own unit; `speedup`, how many times faster at least; `seconds`, of one batch at most. Time
-    is that of `batch` images on `threads` threads, measured in the network's own engine.
+    The budget is one of: `max_drop` (the default, 1, but not for a score of your own), how much
+    worse the metric may become, in its own unit; `speedup`, how many times faster at least;
+    `seconds`, of one batch at most. Time is that of `batch` images on `threads` threads, measured
+    in the network's own engine.
 
     `metric` is a name of `metrics.METRICS`, a `Metric`, or None for what the data suggest. Images
     are split three ways by `seed` (see `data.split`): the drop that is told is measured on images
@@ -85,6 +86,15 @@ def compress(
     """
     begin = time.perf_counter()
     budget = _check(network, max_drop, speedup, seconds, kinds, threads, batch)
+    if (
+        isinstance(metric, Metric)
+        and metric.evaluate is not None
+        and max_drop is speedup is seconds is None
+    ):
+        raise ValueError(
+            f"the scale of your own score {metric.name} is not known, and a drop of 1 could be all "
+            "of it: pass max_drop in its unit, speedup or seconds"
+        )
     if return_int8 and quantize is None:
         raise ValueError("return_int8=True needs quantize, the function that makes an int8 network")
     parts = split(data, seed=seed)

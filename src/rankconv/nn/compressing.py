@@ -45,7 +45,7 @@ def compress(
     default), `speedup` and `seconds` of one `batch` on `threads` threads; see
     `rankconv.compress.run.compress` for it, `metric`, `kinds`, `tuning` and `progress`.
     `evaluate(model) -> float`, higher being better, replaces the metric by your own, which
-    brings its own data.
+    brings its own data and has no default budget.
 
     The result is in eval mode and, where the model can, channels-last (`report.engine` says which
     layout was timed: give it images in that), on the device and in the dtype of `model`. Layers
