@@ -380,7 +380,8 @@ def compress(
     max_drop: Annotated[
         str | None,
         typer.Option(
-            help="How much worse the score may get, in its own unit: 1%, 0.3dB. Default: 1."
+            help="How much worse the score may get, in its own unit: 1%, 0.3dB. Default: 1, but "
+            "none with --evaluate."
         ),
     ] = None,
     speedup: Annotated[
