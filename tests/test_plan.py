@@ -194,3 +194,19 @@ def test_more_pixels_never_make_the_choice_dearer_than_the_plain_ways():
 def test_bad_input_is_refused(args, options, message):
     with pytest.raises(ValueError, match=message):
         plan(*args, **options)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "kernel",
+    [[[1, 1]], [[1, 0, -1], [2, 0, -2], [1, 0, -1]], np.full((3, 5), 1 / 15), [[0, 0], [0.1, 0]]],
+)
+def test_simple_kernels_of_rank_1_are_split_to_the_bit(kernel, dtype):
+    taps = np.asarray(kernel, dtype)
+    split = splitting.split_kernel(taps, None, None)
+    assert np.array_equal(split.kernel.f[0][:, None] * split.kernel.g[0], taps)
+    assert split.error == 0
+    image = np.random.default_rng(0).integers(0, 256, (9, 12)).astype(dtype)
+    if (taps == np.round(taps)).all():  # whole numbers stay whole
+        expected = correlate2d(image.astype(np.int64), taps.astype(np.int64), mode="valid")
+        assert np.array_equal(correlate2d(image, taps, mode="valid"), expected)

@@ -62,6 +62,8 @@ def _split(taps: Array, rank: int | None, tol: float | None) -> Split:
     exact = numerical_rank(sigma, taps)
     m = choose_rank(sigma, taps, tol) if rank is None else min(int(rank), exact)
     f, g = f[:m], g[:m]
+    if exact == 1 and (pair := _cross(taps)) is not None:
+        f, g = pair
     dense = taps if m == exact else (f.T @ g).astype(taps.dtype)
     f, g = np.ascontiguousarray(f, taps.dtype), np.ascontiguousarray(g, taps.dtype)
     for array in (dense, f, g):
@@ -72,6 +74,18 @@ def _split(taps: Array, rank: int | None, tol: float | None) -> Split:
         bound=relative_tail(sigma)[m] + rounding(taps),
         output_gain=output_gain(sigma, m, (taps.shape[0], taps.shape[1])),
     )
+
+
+def _cross(taps: Array) -> tuple[Array, Array] | None:
+    """The column and the row through the largest tap, where their product is the kernel to the bit.
+
+    The factors of an SVD are rounded: they would filter whole numbers with [1, 2, 1] to 1.9999999.
+    """
+    i, j = np.unravel_index(np.abs(taps).argmax(), taps.shape)
+    if not taps[i, j]:
+        return None
+    column, row = taps[:, j], taps[i] / taps[i, j]
+    return (column[None], row[None]) if np.array_equal(np.outer(column, row), taps) else None
 
 
 def _integer_factors(taps: Array) -> tuple[Array, Array]:
