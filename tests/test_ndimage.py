@@ -200,7 +200,9 @@ def test_results_are_scipys(name: str, data: st.DataObject) -> None:
     elif found.dtype.kind == "b":
         np.testing.assert_array_equal(found, expected.view(np.uint8) != 0)
     else:
-        np.testing.assert_array_equal(found, expected)
+        # Sums that 64 bits cannot hold are open in C: SciPy's builds then give 2^63.
+        defined = expected != 2**63 if found.dtype == np.uint64 else np.ones(found.shape, bool)
+        np.testing.assert_array_equal(found[defined], expected[defined])
 
 
 PARAMETERS = {
