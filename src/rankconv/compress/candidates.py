@@ -23,8 +23,10 @@ from rankconv.compress.verify import speedups, timed
 Array = NDArray[Any]
 CHECK_SECONDS = 0.7  # of timing for each candidate
 REFIT_WORK = 1e11  # multiply-adds of the network in one refit, about
+LAST_WORK = 2e12  # the same for the refit of the best
 REFIT_PIXELS = 2**17  # at least, of all its images
 SEARCH_SAMPLES = 20_000  # patches of a layer, where only some of the images are seen
+SEARCH_SWEEPS, SWEEPS = 1, 4
 ENOUGH = 4  # patches for each unknown of an output, for a layer to be fitted that need not be
 
 
@@ -43,12 +45,19 @@ class Bench:
 
 
 def evaluate(bench: Bench, choice: Choice, *, images: int | None = None) -> Candidate:
-    """The candidate of a choice, refitted on the first `images` of those to fit on, or on all."""
+    """The candidate of a choice, fitted to the first `images` of those to fit to, or to all."""
     network = bench.network
     wanted = {name: (o.kind, o.rank) for name, o in choice.items() if o.rank is not None}
     few = tuple(array[:images] for array in bench.fit.inputs)
-    samples = SAMPLES if len(few[0]) == len(bench.fit) else SEARCH_SAMPLES
-    replacements = fitted(network, few, wanted, samples=samples, seed=bench.seed)
+    last = len(few[0]) >= images_for(bench, choice, work=LAST_WORK)
+    replacements = fitted(
+        network,
+        few,
+        wanted,
+        samples=SAMPLES if last else SEARCH_SAMPLES,
+        sweeps=SWEEPS if last else SEARCH_SWEEPS,
+        seed=bench.seed,
+    )
     made = network.swap(replacements)
     outputs = predictions(made, bench.part.data.inputs)
     score = bench.metric.measure(made, bench.part, outputs=outputs)
@@ -72,6 +81,7 @@ def fitted(
     choices: Mapping[str, tuple[str, Rank | None]],
     *,
     samples: int = SAMPLES,
+    sweeps: int = SWEEPS,
     seed: int,
 ) -> dict[str, Replacement]:
     """Refitted replacements for the choices, and new weights for the layers kept behind the first.
@@ -87,14 +97,12 @@ def fitted(
             patches = min(samples, len(inputs[0]) * math.prod(output_shape(layer)))
             if patches >= ENOUGH * math.prod(layer.stage.weight.shape[1:]):
                 wanted[layer.name] = "dense", None
-    return refit(network, inputs, wanted, samples=samples, seed=seed)
+    return refit(network, inputs, wanted, samples=samples, sweeps=sweeps, seed=seed)
 
 
-def images_for(bench: Bench, choice: Choice) -> int:
-    """How many images a refit in a search may see: each fitted layer runs all before it anew."""
+def images_for(bench: Bench, choice: Choice, *, work: float = REFIT_WORK) -> int:
+    """How many images a refit of that `work` may see: each layer runs all before it anew."""
     adds = np.cumsum([layer.multiply_adds for layer in bench.network.layers])
     replaced = [choice[layer.name].rank is not None for layer in bench.network.layers]
-    work = float(adds[int(np.argmax(replaced)) :].sum())  # from the first of them on
-    return affordable(
-        bench.network, len(bench.fit), adds=work, work=REFIT_WORK, pixels=REFIT_PIXELS
-    )
+    each = float(adds[int(np.argmax(replaced)) :].sum())  # from the first of them on
+    return affordable(bench.network, len(bench.fit), adds=each, work=work, pixels=REFIT_PIXELS)

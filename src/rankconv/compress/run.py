@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rankconv.compress import tuning as tuning_files
-from rankconv.compress.candidates import Bench, evaluate, images_for
+from rankconv.compress.candidates import LAST_WORK, Bench, evaluate, images_for
 from rankconv.compress.data import Data, check_labels, split
 from rankconv.compress.layer_records import layer_records
 from rankconv.compress.layer_times import Progress
@@ -229,7 +229,7 @@ def _batch(inputs: Inputs, size: int) -> Inputs:
 def _found(
     bench: Bench, table: Profile, aim: Budget, seconds: float, progress: Progress | None
 ) -> list[Candidate]:
-    """Candidates along the front; the best of them fitted anew on all images where it had few."""
+    """Candidates along the front; the best of them fitted anew on more images."""
     if aim.speedup is not None and aim.speedup <= 1:
         return []
     count = 0
@@ -243,8 +243,9 @@ def _found(
 
     found = search(table.options, aim, at, seconds=seconds)
     best = _best(found, aim)
-    if best is not None and images_for(bench, best.choice) < len(bench.fit):
-        again = at(best.choice, len(bench.fit))
+    if best is not None:
+        more = images_for(bench, best.choice, work=LAST_WORK)
+        again = at(best.choice, more) if more > images_for(bench, best.choice) else best
         if again.loss < best.loss:
             found[found.index(best)] = again
     if progress is not None:
