@@ -26,6 +26,7 @@ from compress_work import NETS, read, write
 STAGES = ("compress", "tune", "int8", "score")
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "compress.json"
+TUNE_SECONDS = 270.0  # of one network; 10 minutes on 2 cores are 1200
 DOCS = HERE.parent / "docs" / "benchmarks"
 
 
@@ -49,6 +50,9 @@ def main() -> None:
     )
     parser.add_argument("--peers", type=Path, help="folder that compress_peers/run.py made")
     parser.add_argument("--data", help="CIFAR-10 (default: RANKCONV_DATA)")
+    parser.add_argument(
+        "--tune-seconds", type=float, default=TUNE_SECONDS, help="of the processor (%(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, default=RESULT)
     parser.add_argument("--docs", type=Path, default=DOCS)
@@ -64,7 +68,7 @@ def main() -> None:
         if "compress" in given.stages:
             make.compressed(work, net, tell)
         if "tune" in given.stages:
-            make.tuned(work, net, given.data, tell)
+            make.tuned(work, net, given.data, tell, limit=given.tune_seconds)
         if "int8" in given.stages:
             make.int8(work, net, tell)
     if "score" in given.stages:

@@ -97,7 +97,7 @@ def _by_command(work: Path, net: str) -> Made:
 
 def front(work: Path, net: str, tell: Tell) -> None:
     """Files of the other networks that the search measured, fitted again by what it chose."""
-    from rankconv.compress.candidates import fitted
+    from rankconv.compress.candidates import LAST_WORK, fitted
     from rankconv.compress.data import Data, split
     from rankconv.onnx import load, save
 
@@ -110,6 +110,8 @@ def front(work: Path, net: str, tell: Tell) -> None:
         if original is None or inputs is None:
             original = load(work / "nets" / f"{net}.onnx")
             inputs = split(Data(*images(work, net, "calib")), seed=0).fit.inputs
+            each = float(np.cumsum([layer.multiply_adds for layer in original.layers]).sum())
+            inputs = tuple(array[: max(1, int(LAST_WORK / each))] for array in inputs)
         tell(f"{net}: {point['label']}")
         begin = processor_seconds()
         made = original.swap(fitted(original, inputs, choices_in(point), seed=0))
@@ -166,7 +168,7 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def tuned(work: Path, net: str, data: str | None, tell: Tell) -> None:
+def tuned(work: Path, net: str, data: str | None, tell: Tell, *, limit: float) -> None:
     """A network compressed further, and the original, both fine-tuned in the same way."""
     from compress_tune import tune_all
 
@@ -175,5 +177,5 @@ def tuned(work: Path, net: str, data: str | None, tell: Tell) -> None:
         return
     wanted = {HARDER: choices_in(point), TUNED_ORIGINAL: {}}
     if not all(stored(work, net, name) for name in wanted):
-        for made in tune_all(work, net, wanted, data, tell):
+        for made in tune_all(work, net, wanted, data, tell, limit=limit):
             keep(work, made)

@@ -25,7 +25,6 @@ from rankconv.compress.candidates import fitted
 from rankconv.compress.data import Data, split
 from rankconv.nn import TorchNetwork, fine_tune, fold_batch_norm, to_onnx
 
-LIMIT = 270.0  # processor seconds of a fine-tuning, about: less than half of 10 minutes on a core
 RATE, BATCH = 0.01, 128
 TEMPERATURE, LABEL_WEIGHT = 2.0, 0.5
 PADDING = 4  # pixels by which a training image is shifted at most
@@ -33,9 +32,18 @@ PROBE = 6  # steps that tell how long one takes
 
 
 def tune_all(
-    work: Path, net: str, wanted: Mapping[str, Mapping[str, Any]], data: str | None, tell: Any
+    work: Path,
+    net: str,
+    wanted: Mapping[str, Mapping[str, Any]],
+    data: str | None,
+    tell: Any,
+    *,
+    limit: float,
 ) -> Iterator[Made]:
-    """Fine-tune one network for each entry of `wanted`: name -> choices, none for the original."""
+    """Fine-tune one network for each entry of `wanted`: name -> choices, none for the original.
+
+    All take as many steps as the first can in about `limit` seconds of the processor.
+    """
     import onnx
 
     torch.set_num_threads(1)
@@ -62,7 +70,7 @@ def tune_all(
             begin = processor_seconds()
             fine_tune(student, teacher, whole, steps=PROBE, **options)
             each = (processor_seconds() - begin) / PROBE
-            steps = max(50, int((LIMIT - used) / each / 50) * 50)
+            steps = max(50, int((limit - used) / each / 50) * 50)
         tell(f"{net}: fine-tuning {name}, {steps} steps")
         begin = processor_seconds()
         student, records = fine_tune(
