@@ -59,7 +59,7 @@ bench-compress: install ## compress trained networks and compare them with the o
 
 sanitize: install ## the C++ kernels under the address, undefined and thread sanitizers
 	$(BIN)/python -m pip install -q --disable-pip-version-check cmake
-	PATH="$(abspath $(BIN)):$$PATH" JOBS=2 sh tests/sanitize.sh 200
+	PATH="$(abspath $(BIN)):$$PATH" JOBS=2 sh tests/sanitize.sh $(or $(CASES),200)
 
 browser: ## install the browser that the report is tested in (Debian; needs root)
 	apt-get update -qq && apt-get install -y -qq chromium >/dev/null
