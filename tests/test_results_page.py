@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rankconv.paper.runlog import read_log
@@ -12,14 +13,35 @@ from rankconv.paper.runlog import read_log
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_page_is_the_one_that_the_logs_give() -> None:
-    spec = importlib.util.spec_from_file_location("results_page", ROOT / "tools/results_page.py")
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("results_page", "results.md"), ("low_rank_page", "low-rank-training.md")],
+)
+def test_the_page_is_the_one_that_the_logs_give(name: str, page: str) -> None:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"tools/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    committed = (ROOT / "docs/results.md").read_text(encoding="utf-8")
-    assert tool.written() == committed, "run: python tools/results_page.py"
+    committed = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert tool.written() == committed, f"run: python tools/{name}.py"
+
+
+def test_training_at_low_rank_keeps_what_the_page_says() -> None:
+    logs = [read_log(path) for path in (ROOT / "docs/results/low-rank").glob("*.jsonl")]
+    free = {log.config["seed"]: log.of("rank -1")[-1].accuracy for log in logs
+            if log.config.get("train_rank") is None}  # fmt: skip
+    for rank in (1, 2):
+        towards = [log for log in logs if log.config.get("train_rank") == rank]
+        assert {0, 1, 2} <= {log.config["seed"] for log in towards}
+        for log in towards:
+            assert log.finished
+            assert len(log.epochs) >= 40
+            last = np.stack([*log.epochs[-1].filters.values()])
+            values = np.linalg.svd(last, compute_uv=False)
+            if log.config["train_method"] != "penalty":
+                assert (values[:, rank:] < 1e-5 * values[:, :1]).all()
+            assert log.of(f"rank {rank}")[-1].accuracy > free[log.config["seed"]] - 0.05
 
 
 def test_the_committed_run_is_whole_and_its_exact_methods_agree() -> None:

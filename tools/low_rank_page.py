@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rankconv.drawing.wording import percent_text, points_text
+from rankconv.drawing.wording import percent_text
 from rankconv.paper.charts import Line, LineChart
 from rankconv.paper.figures import draw, save
 from rankconv.paper.runlog import Log, read_log
@@ -28,7 +28,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 PLACE = DOCS / "results" / "low-rank"
 GATES = {1: 0.005, 2: 0.002}  # of accuracy, below the freely trained network's
 COMMAND = """$ rankconv sweep --data CIFAR-10-images.tar.xz --out runs/low-rank --epochs {epochs} \\
-    --seeds {seeds} --train-ranks free,1,2 --train-methods projection,factors,penalty \\
+    --seeds {seeds} --train-ranks free,1,2 --train-methods {methods} \\
     --method "rank 1" --method "rank 2" --method "rank 3"
 $ cd runs/low-rank && for run in *; do cp $run/log.jsonl DOCS/results/low-rank/$run.jsonl; done
 $ python benchmarks/low_rank_training.py --out docs/results/low-rank/cost.json
@@ -59,7 +59,10 @@ def _introduction(logs: list[Log]) -> str:
     epochs = first.config["epochs"]
     machine = first.machine
     versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
-    command = COMMAND.format(epochs=epochs, seeds=",".join(map(str, seeds)))
+    methods = {log.config["train_method"] for log in logs if log.config.get("train_rank")}
+    command = COMMAND.format(
+        epochs=epochs, seeds=",".join(map(str, seeds)), methods=",".join(sorted(methods))
+    )
     return f"""<!-- Written by tools/low_rank_page.py from docs/results/low-rank/: edit that. -->
 
 The paper approximates filters after training, when they are free to have full rank; at rank 1 its
@@ -71,8 +74,9 @@ data, {epochs} epochs, seeds {", ".join(map(str, seeds))}, tested after every ep
 ```
 
 Machine: {machine["processor"]}, {machine["cores"]} cores, one thread. Python {machine["python"]},
-{versions}. Recipe and seeds were not chosen on these runs; the recipe is that of
-[the reproduction](choices.md)."""
+{versions}.
+The recipe is that of [the reproduction](choices.md) and was not chosen on these runs. The tables
+show the runs that were made: not every way of training has every seed."""
 
 
 def _found(rows: tuple[Row, ...]) -> str:
@@ -88,8 +92,8 @@ def _found(rows: tuple[Row, ...]) -> str:
         cut = free.get(rank)
         lines.append(
             f"- Rank {rank}: trained by {best.name}, the network ends "
-            f"{points_text(abs(gain))} {'above' if gain >= 0 else 'below'} the freely trained one "
-            f"(mean over seeds {', '.join(map(str, best.seeds))}): {verdict} the "
+            f"{100 * abs(gain):.2f} points {'above' if gain >= 0 else 'below'} the freely trained "
+            f"one (mean over seeds {', '.join(map(str, best.seeds))}): {verdict} the "
             f"{100 * allowed:g} points that were asked for."
             + (
                 f" Cut to rank {rank} after training, the free network keeps "
