@@ -26,7 +26,7 @@ from compress_work import NETS, read, write
 STAGES = ("compress", "tune", "int8", "score")
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "compress.json"
-TUNE_SECONDS = 270.0  # of one network; 10 minutes on 2 cores are 1200
+TUNE_STEPS = 550  # a few minutes a network on a core
 DOCS = HERE.parent / "docs" / "benchmarks"
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="folder that compress_peers/run.py made")
     parser.add_argument("--data", help="CIFAR-10 (default: RANKCONV_DATA)")
     parser.add_argument(
-        "--tune-seconds", type=float, default=TUNE_SECONDS, help="of the processor (%(default)s)"
+        "--tune-steps", type=int, default=TUNE_STEPS, help="of 128 images (%(default)s)"
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, default=RESULT)
@@ -68,7 +68,7 @@ def main() -> None:
         if "compress" in given.stages:
             make.compressed(work, net, tell)
         if "tune" in given.stages:
-            make.tuned(work, net, given.data, tell, limit=given.tune_seconds)
+            make.tuned(work, net, given.data, tell, steps=given.tune_steps)
         if "int8" in given.stages:
             make.int8(work, net, tell)
     if "score" in given.stages:

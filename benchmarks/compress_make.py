@@ -30,7 +30,6 @@ from compress_work import (
 Tell = Callable[[str], None]
 NOTHING_FASTER = 3  # exit status of rankconv compress
 INT8_IMAGES = 512
-TUNED_DROP = 6.0  # points before the fine-tuning
 
 
 def originals(work: Path, nets: list[str], data: str | None, tell: Tell) -> None:
@@ -129,12 +128,12 @@ def choices_in(point: dict[str, Any]) -> dict[str, tuple[str, Any]]:
 
 
 def harder(work: Path, net: str) -> dict[str, Any] | None:
-    """The point to fine-tune: the fastest that lost no more than TUNED_DROP; None without one."""
+    """The point to fine-tune: the fastest that lost no more than `Net.tuned`; None without one."""
     report = read(work / net / f"{CHOSEN}.report")["report"]
     points = [
         point
         for point in report["points"]
-        if point["source"] == OURS and point["drop"] <= TUNED_DROP
+        if point["source"] == OURS and point["drop"] <= NETS[net].tuned
     ]
     return max(points, key=lambda point: point["speedup"], default=None)
 
@@ -168,14 +167,14 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def tuned(work: Path, net: str, data: str | None, tell: Tell, *, limit: float) -> None:
+def tuned(work: Path, net: str, data: str | None, tell: Tell, *, steps: int) -> None:
     """A network compressed further, and the original, both fine-tuned in the same way."""
     from compress_tune import tune_all
 
-    point = harder(work, net)
-    if not NETS[net].tuned or point is None:
+    point = harder(work, net) if NETS[net].tuned else None
+    if point is None:
         return
     wanted = {HARDER: choices_in(point), TUNED_ORIGINAL: {}}
     if not all(stored(work, net, name) for name in wanted):
-        for made in tune_all(work, net, wanted, data, tell, limit=limit):
+        for made in tune_all(work, net, wanted, data, tell, steps=steps):
             keep(work, made)

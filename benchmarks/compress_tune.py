@@ -28,7 +28,6 @@ from rankconv.nn import TorchNetwork, fine_tune, fold_batch_norm, to_onnx
 RATE, BATCH = 0.01, 128
 TEMPERATURE, LABEL_WEIGHT = 2.0, 0.5
 PADDING = 4  # pixels by which a training image is shifted at most
-PROBE = 6  # steps that tell how long one takes
 
 
 def tune_all(
@@ -38,11 +37,11 @@ def tune_all(
     data: str | None,
     tell: Any,
     *,
-    limit: float,
+    steps: int,
 ) -> Iterator[Made]:
     """Fine-tune one network for each entry of `wanted`: name -> choices, none for the original.
 
-    All take as many steps as the first can in about `limit` seconds of the processor.
+    All take as many steps.
     """
     import onnx
 
@@ -53,7 +52,6 @@ def tune_all(
     parts = split(Data(x, y), seed=0)
     whole = pixels(data)
     half = bfloat16()
-    steps = 0
     for name, choices in wanted.items():
         begin = processor_seconds()
         student = replaced(teacher, work / "nets" / f"{net}.onnx", choices, parts.fit.inputs)
@@ -66,11 +64,6 @@ def tune_all(
             "augment": augment,
             "bfloat16": half,
         }
-        if not steps:  # of the first, and the same number for all
-            begin = processor_seconds()
-            fine_tune(student, teacher, whole, steps=PROBE, **options)
-            each = (processor_seconds() - begin) / PROBE
-            steps = max(50, int((limit - used) / each / 50) * 50)
         tell(f"{net}: fine-tuning {name}, {steps} steps")
         begin = processor_seconds()
         student, records = fine_tune(
