@@ -18,6 +18,7 @@ from compress_pictures import pictures
 from compress_work import INT8, ORIGINAL, OURS, TUNED, read, write
 
 QUIET = 2.0  # load average at the start above which the times are noise
+TOOLS = {"AIMET": "aimet", "MUSCO": "musco", "TensorLy-Torch": "tltorch", "fasterai": "fasterai"}
 HEAD = ("network", "what was asked for", "score", "lost", "times as fast", "ms", "multiply-adds")
 
 
@@ -101,10 +102,16 @@ def _net(result: dict[str, Any], net: str, rows: list[Row]) -> Iterator[str]:
     for name, why in result["nothing_faster"].get(net, {}).items():
         yield ""
         yield f"`{name}` has no file: {why}"
-    if not peers:
-        return
     yield ""
-    yield "Other tools, none of them with training; `@0.50` asks for half of the multiply-adds."
+    missing = [tool for tool, word in TOOLS.items() if not any(word in r["name"] for r in peers)]
+    if not peers:
+        yield "No other tool was run on this network."
+        return
+    yield (
+        "Other tools, none of them with training; `@0.50` asks for half of the multiply-adds. "
+        "Listed are the settings that were run, not all that `benchmarks/compress_peers/run.py` "
+        "can make" + (f"; not run on this network: {', '.join(missing)}." if missing else ".")
+    )
     yield ""
     ours = [row for row in own if row["source"] == OURS]
     peers.sort(key=lambda row: row["drop"])
