@@ -29,12 +29,11 @@ PLACE = DOCS / "results" / "low-rank"
 COMPRESSED = DOCS.parent / "benchmarks" / "results" / "compress.json"
 VGG_GATE = 0.5  # points
 GATES = {1: 0.005, 2: 0.002}  # of accuracy, below the freely trained network's
-COMMAND = """$ rankconv sweep --data CIFAR-10-images.tar.xz --out runs/low-rank --epochs {epochs} \\
-    --seeds {seeds} --train-ranks free,1,2 --train-methods {methods} \\
-    --method "rank 1" --method "rank 2" --method "rank 3"
-$ cd runs/low-rank && for run in *; do cp $run/log.jsonl DOCS/results/low-rank/$run.jsonl; done
-$ python benchmarks/low_rank_training.py --out docs/results/low-rank/cost.json
-$ python tools/low_rank_page.py"""
+SWEEP = (
+    "$ rankconv sweep --data CIFAR-10-images.tar.xz --out runs/low-rank --epochs {epochs} "
+    "--seeds {seeds} --train-ranks free,1,2 --train-methods {methods} "
+    "--method 'rank 1' --method 'rank 2' --method 'rank 3'"
+)
 
 
 def page(logs: list[Log], cost: dict[str, Any], compressed: dict[str, Any]) -> str:
@@ -63,7 +62,7 @@ def _introduction(logs: list[Log]) -> str:
     machine = first.machine
     versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
     methods = {log.config["train_method"] for log in logs if log.config.get("train_rank")}
-    command = COMMAND.format(
+    command = SWEEP.format(
         epochs=epochs, seeds=",".join(map(str, seeds)), methods=",".join(sorted(methods))
     )
     return f"""<!-- Written by tools/low_rank_page.py from docs/results/low-rank/: edit that. -->
@@ -75,6 +74,10 @@ data, {epochs} epochs, seeds {", ".join(map(str, seeds))}, tested after every ep
 ```console
 {command}
 ```
+
+The log of each run is then copied to `docs/results/low-rank/` under the name of its folder;
+`python benchmarks/low_rank_training.py --out docs/results/low-rank/cost.json` measures the cost, and
+`python tools/low_rank_page.py` writes this page.
 
 Machine: {machine["processor"]}, {machine["cores"]} cores, one thread. Python {machine["python"]},
 {versions}.
@@ -161,8 +164,8 @@ def _many(compressed: dict[str, Any]) -> str:
     lost, more = original["score"] - tuned["score"], alike["score"] - tuned["score"]
     verdict = "within" if max(lost, more) <= VGG_GATE else "not within"
     how = f"{tuned['made']['budget']}, {tuned['made']['notes']}"
-    return f"""The VGG-like net of [the benchmark of compression](benchmarks/compress.md) starts from its
-trained dense weights, is cut to chains layer by layer, and trained on with the dense net as its
+    return f"""The VGG-like net of [the benchmark of compression](benchmarks/compress.md) starts from
+its trained dense weights, is cut to chains layer by layer, and trained on with the dense net as its
 teacher ({how}). Training it from scratch at low rank was not tried.
 
 | net | top-1, % | multiply-adds | times as fast (ONNX Runtime, one thread, batch 1) |
