@@ -76,8 +76,8 @@ data, {epochs} epochs, seeds {", ".join(map(str, seeds))}, tested after every ep
 ```
 
 The log of each run is then copied to `docs/results/low-rank/` under the name of its folder;
-`python benchmarks/low_rank_training.py --out docs/results/low-rank/cost.json` measures the cost, and
-`python tools/low_rank_page.py` writes this page.
+`python benchmarks/low_rank_training.py --out docs/results/low-rank/cost.json` measures the cost,
+and `python tools/low_rank_page.py` writes this page.
 
 Machine: {machine["processor"]}, {machine["cores"]} cores, one thread. Python {machine["python"]},
 {versions}.
@@ -164,7 +164,7 @@ def _many(compressed: dict[str, Any]) -> str:
     lost, more = original["score"] - tuned["score"], alike["score"] - tuned["score"]
     verdict = "within" if max(lost, more) <= VGG_GATE else "not within"
     how = f"{tuned['made']['budget']}, {tuned['made']['notes']}"
-    return f"""The VGG-like net of [the benchmark of compression](benchmarks/compress.md) starts from
+    return f"""The VGG-like net of [the benchmark](benchmarks/compress.md) of compression starts from
 its trained dense weights, is cut to chains layer by layer, and trained on with the dense net as its
 teacher ({how}). Training it from scratch at low rank was not tried.
 
