@@ -164,8 +164,8 @@ def _many(compressed: dict[str, Any]) -> str:
     lost, more = original["score"] - tuned["score"], alike["score"] - tuned["score"]
     verdict = "within" if max(lost, more) <= VGG_GATE else "not within"
     how = f"{tuned['made']['budget']}, {tuned['made']['notes']}"
-    return f"""The VGG-like net of [the benchmark](benchmarks/compress.md) of compression starts from
-its trained dense weights, is cut to chains layer by layer, and trained on with the dense net as its
+    return f"""The VGG-like net of [the benchmark](benchmarks/compress.md) of compression starts
+from its trained weights, is cut to chains layer by layer, and trained on with the dense net as its
 teacher ({how}). Training it from scratch at low rank was not tried.
 
 | net | top-1, % | multiply-adds | times as fast (ONNX Runtime, one thread, batch 1) |
